@@ -1,0 +1,1 @@
+"""Authentication: passwords and tokens in, tokens out."""

@@ -1,0 +1,1 @@
+"""How identity's work is done, by kind."""

@@ -1,0 +1,1 @@
+"""Identity's start-up and upkeep."""

@@ -1,0 +1,51 @@
+"""Microversions of the placement API."""
+
+from __future__ import annotations
+
+from pileus.kernel.http import Microversions
+
+MICROVERSIONS = Microversions(
+    service_type="placement",
+    history=(
+        ("1.0", "Resource providers, their inventories and usages, and allocations."),
+        ("1.1", "Providers are members of aggregates."),
+        ("1.2", "Resource classes can be listed and made."),
+        ("1.3", "Providers are listed by aggregate."),
+        ("1.4", "Providers are listed by what they have left."),
+        ("1.5", "All inventories of a provider are deleted at once."),
+        ("1.6", "Traits."),
+        ("1.7", "PUT of a resource class makes it, without a body."),
+        ("1.8", "Allocations name a project and a user."),
+        ("1.9", "Usages of a project and user."),
+        ("1.10", "Allocation candidates."),
+        ("1.11", "Providers link to their allocations."),
+        ("1.12", "Allocations are written in the form in which they are read."),
+        ("1.13", "Allocations of several consumers in one request."),
+        ("1.14", "Providers form trees."),
+        ("1.15", "Answers say when what they show was changed, and must not be cached."),
+        ("1.16", "Allocation candidates are limited in number."),
+        ("1.17", "Allocation candidates with required traits."),
+        ("1.18", "Providers are listed by trait."),
+        ("1.19", "Aggregates of a provider are written with its generation."),
+        ("1.20", "Creating a provider answers with it."),
+        ("1.21", "Allocation candidates by aggregate."),
+        ("1.22", "Forbidden traits."),
+        ("1.23", "Errors carry a code."),
+        ("1.24", "member_of may be repeated."),
+        ("1.25", "Allocation candidates with granular request groups."),
+        ("1.26", "All of an inventory may be reserved."),
+        ("1.27", "Provider summaries show every resource class."),
+        ("1.28", "Consumers have a generation."),
+        ("1.29", "Allocation candidates may use several providers of a tree."),
+        ("1.30", "The reshaper."),
+        ("1.31", "Allocation candidates within a tree."),
+        ("1.32", "Forbidden aggregates."),
+        ("1.33", "Suffixes of request groups are free text."),
+        ("1.34", "Allocation candidates show which providers serve which request group."),
+        ("1.35", "Allocation candidates by traits of the root provider."),
+        ("1.36", "Request groups within one subtree, and groups without resources."),
+        ("1.37", "Providers change their parent."),
+        ("1.38", "Consumers have a type."),
+        ("1.39", "Any one of several traits."),
+    ),
+)
