@@ -1,0 +1,1 @@
+"""The image service: disk images with their metadata, speaking the Image API v2."""
