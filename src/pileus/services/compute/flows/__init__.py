@@ -1,0 +1,1 @@
+"""The multi-step operations of compute."""

@@ -1,0 +1,1 @@
+"""Reconcilers, periodic work and the roles that listen on the bus."""
