@@ -1,0 +1,157 @@
+"""The operator's command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from pileus import __version__
+from pileus.cli import layout as layouts
+from pileus.cli.layout import Layout
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of `pileus`. Returns the exit status: 0 fine, 1 something is wrong, 2 bad usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        layout = layouts.find(options.config, options.state_dir)
+        return options.command(layout, options)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"pileus: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pileus", description="A cloud that speaks the OpenStack APIs.")
+    parser.add_argument("--version", action="version", version=f"pileus {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[Layout, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--config", metavar="FILE", help="configuration (default: /etc/pileus/pileus.toml, if any)")
+        sub.add_argument("--state-dir", metavar="DIR", help="where the cloud keeps its data (default: /var/lib/pileus)")
+        sub.set_defaults(command=command)
+        return sub
+
+    add("up", _up, "Start the cloud, if it does not run, and say how to reach it.")
+    down = add("down", _down, "Stop the cloud's process. Guests and networks go on.")
+    down.add_argument("--purge", action="store_true", help="also take its guests and networks off this host")
+    down.add_argument("--state", action="store_true", help="with --purge: its disks, images and databases as well")
+    down.add_argument("--yes", action="store_true", help="with --purge: yes, that is meant")
+    add("status", _status, "Show what runs, and whether it is well. Exit status 1 when it is not.")
+    add("doctor", _doctor, "Say what this machine lacks to run a cloud, and what to do about it.")
+    demo = add("demo", _demo, "Give a new cloud an image, flavors, networks and a first guest; say how to log in.")
+    demo.add_argument("--image", metavar="FILE", help="qcow2 file of the first image", required=True)
+    verify = add("verify", _verify, "Compare databases, host and disks. Status 1: findings; 2: could not look.")
+    repair = add("repair", _repair, "Say what would put findings right; with --apply, do it.")
+    repair.add_argument("--apply", action="store_true", help="do it, then verify again")
+    for sub in (verify, repair):
+        sub.add_argument("--json", action="store_true", help="for programs")
+        sub.add_argument("--once", action="store_true", help="look once: what is in motion is found as well")
+        sub.add_argument("--settle-s", type=float, metavar="SECONDS", help="how far apart the two looks are")
+    trace = add("trace", _trace, "Show what an operation did, hop by hop; while it runs, as it happens.")
+    trace.add_argument("target", metavar="ID", help="a request id, a global one, or of a server, port, ...")
+    trace.add_argument("--follow", action="store_true", help="also wait for it to begin")
+    trace.add_argument("--once", action="store_true", help="show what there is now, and end")
+    trace.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="follow at most so long (600)")
+    trace.add_argument("--json", action="store_true", help="for programs")
+    why = add("why", _why, "Say why a server was refused, failed, or is not running; the first line answers.")
+    why.add_argument("target", metavar="ID", help="server id or request id")
+    serve = add("serve", _serve, "Run some roles as a process of their own, in the foreground; needs a message broker.")
+    serve.add_argument("roles", nargs="*", metavar="ROLE", help="what to run")
+    serve.add_argument("--list", action="store_true", help="show all roles")
+    serve.add_argument("--port", type=_port, metavar="N", help="HTTP port, if there is an API among the roles")
+    run = add("run", _run, "Run the cloud in the foreground.")
+    run.add_argument("--role", action="append", metavar="ROLE", help="only these roles (may be given several times)")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"{text} is no port")
+    return int(text)
+
+
+def _up(layout: Layout, _options: argparse.Namespace) -> int:
+    from pileus.cli import up
+
+    return up.up(layout)
+
+
+def _down(layout: Layout, options: argparse.Namespace) -> int:
+    if options.purge:
+        from pileus.cli import purge
+
+        return purge.purge(layout, with_state=options.state, confirmed=options.yes)
+    from pileus.cli import up
+
+    return up.down(layout)
+
+
+def _status(layout: Layout, _options: argparse.Namespace) -> int:
+    from pileus.cli import status
+
+    return status.status(layout)
+
+
+def _doctor(layout: Layout, _options: argparse.Namespace) -> int:
+    from pileus.cli import doctor
+
+    return doctor.doctor(layout)
+
+
+def _demo(layout: Layout, options: argparse.Namespace) -> int:
+    from pileus.cli import demo
+
+    return demo.demo(layout, options.image)
+
+
+def _verify(layout: Layout, options: argparse.Namespace) -> int:
+    from pileus.cli import verify
+
+    return verify.verify(layout, options)
+
+
+def _repair(layout: Layout, options: argparse.Namespace) -> int:
+    from pileus.cli import repair
+
+    return repair.repair(layout, options)
+
+
+def _trace(layout: Layout, options: argparse.Namespace) -> int:
+    from pileus.cli import trace
+
+    follow = False if options.once else True if options.follow else None
+    return trace.trace(layout, trace.Wanted(
+        target=options.target, follow=follow, as_json=options.json, timeout_s=options.timeout
+    ))
+
+
+def _why(layout: Layout, options: argparse.Namespace) -> int:
+    from pileus.cli import why
+
+    return why.why(layout, options.target)
+
+
+def _serve(layout: Layout, options: argparse.Namespace) -> int:
+    from pileus.cli import serve
+
+    if options.list:
+        return serve.show_roles()
+    if not options.roles:
+        print("pileus: name at least one role (`pileus serve --list` shows them)", file=sys.stderr)
+        return 2
+    return serve.serve(layout, options.roles, options.port)
+
+
+def _run(layout: Layout, options: argparse.Namespace) -> int:
+    from pileus.cli import run
+
+    return run.run(layout, options.role)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""`pileus run`: the cloud in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import resource
+import sys
+from collections.abc import Iterable
+
+from pileus.cli import daemon
+from pileus.cli.layout import Layout
+from pileus.kernel.config import ConfigError
+from pileus.kernel.host.command import CommandError
+from pileus.kernel.observe import logs
+from pileus.kernel.process import Node
+from pileus.kernel.process.state_dir import make_state_dir
+from pileus.services import discover, folders
+
+OPEN_FILES = 65_536
+
+
+def run(layout: Layout, roles: list[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT. `roles`: only these; all defaults otherwise."""
+    prepare(layout)
+    return asyncio.run(_main(layout, roles))
+
+
+def prepare(layout: Layout) -> None:
+    """What every serving process does first."""
+    faulthandler.enable()  # a crash in a C library says in the log where it was
+    logs.configure(layout.node.log_level)
+    _raise_open_files()
+    os.umask(0o022)  # what is secret says so itself; libvirtd and dnsmasq, started from here, need the usual one
+    _wait_for_children_without_threads()
+
+
+async def _main(layout: Layout, roles: list[str] | None) -> int:
+    services = discover()
+    refuse_unknown_tables(layout)
+    make_state_dir(layout.state_dir)
+    with daemon.only_process(layout) as pid_file:
+        node = await started(Node(layout.node, services, layout.tables), roles)
+        daemon.announce(pid_file)
+        await node.run_until_signalled()
+    return 1 if node.failure else 0
+
+
+async def started(node: Node, roles: Iterable[str] | None) -> Node:
+    """Start it, or leave nothing of it."""
+    try:
+        await node.start(roles)
+    except BaseException as error:
+        await node.stop()
+        if isinstance(error, CommandError):
+            raise RuntimeError(f"{error} (see `pileus doctor`)") from error
+        raise
+    return node
+
+
+def refuse_unknown_tables(layout: Layout) -> None:
+    """A misspelt table would be overlooked. Raises ConfigError."""
+    known = {"node", "database", "bus", "endpoints", *(name.replace("_", "-") for name in folders())}
+    if unknown := sorted(layout.tables.keys() - known):
+        raise ConfigError(f"[{unknown[0]}] is no table of the configuration; there are {', '.join(sorted(known))}")
+
+
+def _wait_for_children_without_threads() -> None:
+    # Python 3.12 does so by itself; before, each child that agents run costs a thread.
+    if sys.version_info < (3, 12) and hasattr(os, "pidfd_open"):
+        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
+
+
+def _raise_open_files() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

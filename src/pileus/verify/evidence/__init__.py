@@ -1,0 +1,1 @@
+"""Evidence: what was read, as plain structs. One file per place that is read; `whole.py` puts it together."""

@@ -1,0 +1,1 @@
+"""What to do about findings. Each repair looks again before it acts; one file per concern."""
