@@ -1,0 +1,1 @@
+"""Measurements of a cloud that is started for them: `python -m bench`."""
