@@ -1,0 +1,69 @@
+"""For every test that ran a cloud: nothing is left over, says `pileus verify`, as an operator runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cloud import Cloud
+
+TIMEOUT_S = 300.0
+CLEAN, FINDINGS, NOT_COMPARED = 0, 1, 2
+
+
+def pileus(
+    command: str, state_dir: Path, *arguments: str, config: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `pileus verify` or `pileus repair` on a cloud that runs, or does not."""
+    argv = [sys.executable, "-m", "pileus.cli.main", command, "--state-dir", str(state_dir), *arguments]
+    if config is not None:
+        argv += ["--config", str(config)]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_S)
+
+
+def verdict(state_dir: Path, *, config: Path | None = None, settle_s: float | None = None) -> dict[str, Any]:
+    """What `pileus verify --json` says: `findings`, `problems`, `counts`, `seconds`."""
+    settle = [] if settle_s is None else ["--settle-s", str(settle_s)]
+    done = pileus("verify", state_dir, "--json", *settle, config=config)
+    assert done.returncode in (CLEAN, FINDINGS, NOT_COMPARED) and done.stdout, done.stderr  # noqa: PT018
+    return json.loads(done.stdout)
+
+
+def assert_clean(
+    state_dir: Path, *, config: Path | None = None, settle_s: float | None = None, everything: bool = True
+) -> None:
+    """Fail with the findings, if there are any. everything: also fail when a part could not be compared."""
+    found = verdict(state_dir, config=config, settle_s=settle_s)
+    words = [
+        f"{item['name']} {item['resources']} {item['host']}\n    {item['says']}\n    {item['found']}"
+        for item in found["findings"]
+    ]
+    if everything:
+        words += [f"not compared: {item['part']}: {item['reason']}" for item in found["problems"]]
+    assert not words, "pileus verify:\n" + "\n".join(words)
+
+
+def config_of(cloud: Cloud) -> Path:
+    """The configuration of a cloud in a thread of the test, written down for the command."""
+    assert cloud.node is not None
+    path = Path(cloud.state_dir) / "pileus.toml"
+    tables = {"node": {"host": cloud.node.config.host, "port": cloud.port, "state_dir": str(cloud.state_dir)}}
+    path.write_text(toml({**tables, **cloud.tables}))
+    return path
+
+
+def toml(tables: Mapping[str, Any], prefix: str = "") -> str:
+    """Nested tables as TOML; values are strings, numbers, booleans and lists of them."""
+    lines: list[str] = []
+    for name, table in tables.items():
+        plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+        lines.append(f"[{prefix}{json.dumps(name)}]")
+        lines += [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in plain.items()]
+        inner = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+        lines.append(toml(inner, f"{prefix}{json.dumps(name)}."))
+    return "\n".join(lines)
