@@ -143,7 +143,8 @@ def test_shared_and_external_networks_are_everybodys_to_see_and_not_to_change(
 
 
 def test_a_subnet_gets_a_gateway_and_a_pool_without_it(alice: Caller) -> None:
-    network, subnet = alice.wired("10.1.0.17/24")
+    network = alice.make("networks")
+    subnet = alice.make("subnets", network_id=network["id"], ip_version=4, cidr="10.1.0.17/24")
     assert (subnet["cidr"], subnet["gateway_ip"]) == ("10.1.0.0/24", "10.1.0.1")
     assert subnet["allocation_pools"] == [{"start": "10.1.0.2", "end": "10.1.0.254"}]
     assert alice.get("networks", network["id"])["subnets"] == [subnet["id"]]

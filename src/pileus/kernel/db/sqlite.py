@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from pileus.kernel.db.backend import Verdict
 
 BUSY_MS = 5_000
 MIGRATION_BUSY_MS = 60_000
+LOCKED_PAUSE_S = 0.01
 CACHE_KIB = 512
 _VERDICTS = {
     "SQLITE_CONSTRAINT_UNIQUE": Verdict.DUPLICATE,
@@ -65,6 +67,19 @@ class SqliteBackend:
         self.engine.dispose()
 
 
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Use a write-ahead log. SQLite does not wait when another process makes the same change at this moment."""
+    deadline = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(LOCKED_PAUSE_S)
+
+
 def _make_engine(url: str) -> Engine:
     # Nothing to reset: every transaction has been ended when its connection goes back.
     arguments = {"check_same_thread": False, "timeout": BUSY_MS / 1000}
@@ -74,8 +89,8 @@ def _make_engine(url: str) -> Engine:
     def _configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # this module emits BEGIN itself
         cursor = connection.cursor()
+        _write_ahead(cursor)
         for pragma in (
-            "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
             f"cache_size=-{CACHE_KIB}",

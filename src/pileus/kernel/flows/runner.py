@@ -56,6 +56,7 @@ class FlowRunner:
         self.concurrency = concurrency
         self.lease_s = lease_s
         self._flows = _by_kind(rt.service.flows if flows is None else flows)
+        self._took_over = False
         self._running: dict[str, tuple[asyncio.Task[None], Lease]] = {}
         self._executions: dict[str, Execution] = {}
         self._poll = Reconciler(f"{rt.service.type} flows", self._take_due, every_s=POLL_S)
@@ -72,8 +73,8 @@ class FlowRunner:
         ]
         unring = self.store.on_start(self._poll.ring)
         unsubscribe = self.rt.bus.subscribe(FlowsDue, self._told)
+        self._took_over = False
         try:
-            await self.rt.db.write(self.store.release_all, self.owner)
             await self._poll.run_forever()
         finally:
             unring()
@@ -95,6 +96,9 @@ class FlowRunner:
     # -- taking flows --------------------------------------------------------------------------------------------
 
     async def _take_due(self) -> None:
+        if not self._took_over:  # from a runner of this name that died
+            await self.rt.db.write(self.store.release_all, self.owner)
+            self._took_over = True
         await self._deliver_cancels()
         room = self.concurrency - len(self._running)
         if room <= 0 or not self._flows:

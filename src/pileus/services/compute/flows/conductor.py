@@ -14,7 +14,7 @@ from pileus.services.compute.flows.create_server import FreshBuilds
 from pileus.services.compute.flows.port_watch import PortWatch
 from pileus.services.compute.rpc import CONDUCTOR_TOPIC, GuestEvent, HostReport
 from pileus.services.compute.tasks.host_reports import HostReports
-from pileus.services.compute.tasks.network_info import REFRESH_ALL_EVERY_S, NetworkInfoKeeper
+from pileus.services.compute.tasks.network_info import NetworkInfoKeeper
 from pileus.services.network.rpc import FloatingIpChanged, PortStatusChanged
 
 BEAT_S = 20.0
@@ -43,9 +43,7 @@ async def start(rt: Runtime[ComputeConfig]) -> None:
     )
     runner = FlowRunner(rt, owner=f"{rt.host}:compute-conductor", concurrency=rt.config.build_concurrency)
     rt.spawn(runner.run_forever(), name="compute flows")
-    rt.spawn(keeper.run_forever(), name="compute network info")
     rt.every(BEAT_S, lambda: _beat(rt), name="compute control plane heartbeat")
-    rt.every(REFRESH_ALL_EVERY_S, keeper.refresh_all, name="compute network info of all")
     rt.every(PRUNE_S, lambda: _prune(rt), name="compute pruning")
 
 

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 REFRESH_ALL_EVERY_S = 120.0
 BATCH = 100
 INSIST_EVERY_S = 1.0
+RETRY_S = 5.0
+"""After a failure, such as a database that is away."""
 
 
 async def refresh_server(rt: Runtime[Any], server_id: str) -> None:
@@ -73,8 +75,9 @@ class NetworkInfoKeeper:
         self._rt = rt
         self._due: set[str] = set()
         self._insisting: set[str] = set()
-        self._bell = asyncio.Event()
         self._one_refresh = asyncio.Lock()  # of two at once, the one that read first could be the last to write
+        self._refreshing = rt.every(RETRY_S, self._refresh_due, name="compute network info")
+        rt.every(REFRESH_ALL_EVERY_S, self.refresh_all, name="compute network info of all")
 
     def ring(self, server_id: str, *, insist: bool = False) -> None:
         """Something about the server's ports changed. insist: something that a flow which is at work on the server
@@ -82,16 +85,16 @@ class NetworkInfoKeeper:
         self._due.add(server_id)
         if insist:
             self._insisting.add(server_id)
-        self._bell.set()
+        self._refreshing.ring()
 
-    async def run_forever(self) -> None:
-        """Loop until cancelled."""
-        while True:
-            await self._bell.wait()
-            self._bell.clear()
-            while self._due:
-                batch = [self._due.pop() for _ in range(min(BATCH, len(self._due)))]
+    async def _refresh_due(self) -> None:
+        while self._due:
+            batch = [self._due.pop() for _ in range(min(BATCH, len(self._due)))]
+            try:
                 await self._refresh(batch)
+            except BaseException:
+                self._due.update(batch)
+                raise
 
     async def refresh_all(self) -> None:
         """Every live server, in batches."""
@@ -102,19 +105,19 @@ class NetworkInfoKeeper:
 
     async def _refresh(self, ids: list[str]) -> None:
         async with self._one_refresh:
-            insisting = self._insisting.intersection(ids)
+            again = insisting = self._insisting.intersection(ids)
             self._insisting -= insisting
-            # What flows are at work on, they describe themselves.
-            resting, busy = await self._rt.db.read(_resting_and_busy, ids)
-            again = insisting.intersection(busy)
             try:
+                # What flows are at work on, they describe themselves.
+                resting, busy = await self._rt.db.read(_resting_and_busy, ids)
                 if resting:
                     await refresh(self._rt, resting)
+                again = insisting.intersection(busy)
             except RemoteError as error:
-                log.warning("reading ports of %d servers failed: %s", len(resting), error.text)
-                again |= insisting.intersection(resting)
-        if again:
-            asyncio.get_running_loop().call_later(INSIST_EVERY_S, self._insist, again)
+                log.warning("reading ports of %d servers failed: %s", len(ids), error.text)
+            finally:
+                if again:
+                    asyncio.get_running_loop().call_later(INSIST_EVERY_S, self._insist, again)
 
     def _insist(self, server_ids: set[str]) -> None:
         for server_id in server_ids:
