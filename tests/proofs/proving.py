@@ -10,23 +10,27 @@ from tests.proofs.world import World
 
 
 def prove_success(
-    stage: Stage, flow: Flow, *, steps_twice: bool = False, kill: tuple[Line, str] | None = None
-) -> None:
-    """In spite of the trouble the world becomes as it does without any, and can be cleared again."""
+    stage: Stage, flow: Flow, *, steps_twice: bool = False, kill: tuple[Line, str] | None = None,
+    away: tuple[str, int] | None = None,
+) -> bool:
+    """In spite of the trouble the world becomes as it does without any, and can be cleared again. Whether `away` came
+    to pass."""
     scenario, result = stage.scenario(flow.name), stage.result(flow.name)
     before = stage.settled_world()
     resource = scenario.ready()
     troubles = stage.troubles
-    troubles.flow, troubles.steps_twice, troubles.kill = flow.name, steps_twice, kill
+    troubles.flow, troubles.steps_twice, troubles.kill, troubles.away = flow.name, steps_twice, kill, away
     resource = scenario.ask(resource)
     if kill is not None:
         stage.let_die_and_rise()
     stage.until(lambda: scenario.reached(resource), "success")
     stage.until_ended(resource)
     stage.until_world(result, seen=world.alike)
+    happened = troubles.away is None
     troubles.end()
     scenario.clear(resource)
     stage.until_world(before)
+    return happened
 
 
 def prove_failure(

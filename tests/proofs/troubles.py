@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from pileus.kernel.db import Tx
+from pileus.kernel.db import Database, DatabaseUnavailable, Tx
 from pileus.kernel.errors import ServiceError
 from pileus.kernel.flows import Flow, FlowStore, Run, Step
 from pileus.kernel.flows.definition import StepFunction
@@ -50,7 +50,8 @@ class Troubles:
     """What shall go wrong with flows of the name `flow`, until `end()`.
 
     fail: at which step, before or after it did its work. fail_undo: of which step. block: at which step it stays, as if
-    something did not answer. kill: at which line of the journal, before or after its commit.
+    something did not answer. kill: at which line of the journal, before or after its commit. away: at which step, and
+    at which of its transactions (from 0), the service's database does not answer for once.
     """
 
     def __init__(self) -> None:
@@ -66,6 +67,7 @@ class Troubles:
         self.fail_undo = ""
         self.block: tuple[str, str] | None = None
         self.kill: tuple[Line, str] | None = None
+        self.away: tuple[str, int] | None = None
         self.died.clear()
         self.blocked.clear()
 
@@ -80,6 +82,8 @@ class Troubles:
             if flow.name != self.flow:
                 return await step.do(run)
             await self._trouble(step.name, "before")
+            if self.away is not None and self.away[0] == step.name:
+                run.rt = _Forwarding(run.rt, db=_AwayOnce(run.rt.db, self))
             if self.steps_twice:
                 await _as_if_forgotten(step.do, run)
             await step.do(run)
@@ -131,6 +135,38 @@ class Troubles:
         self.kill = None
         self.died.set()
         raise Killed
+
+
+class _Forwarding:
+    """An object with some attributes of its own and the others of another one."""
+
+    def __init__(self, to: object, **own: object) -> None:
+        self._to = to
+        self.__dict__.update(own)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._to, name)
+
+
+class _AwayOnce:
+    """A database that does not answer when `troubles.away` says so; clears it then."""
+
+    def __init__(self, database: Database, troubles: Troubles) -> None:
+        self._database, self._troubles, self._transactions = database, troubles, 0
+
+    async def read(self, *arguments: Any, **more: Any) -> Any:
+        self._count()
+        return await self._database.read(*arguments, **more)
+
+    async def write(self, *arguments: Any, **more: Any) -> Any:
+        self._count()
+        return await self._database.write(*arguments, **more)
+
+    def _count(self) -> None:
+        number, self._transactions = self._transactions, self._transactions + 1
+        if self._troubles.away is not None and self._troubles.away[1] == number:
+            self._troubles.away = None
+            raise DatabaseUnavailable("The database does not answer in time.")
 
 
 async def _as_if_forgotten(work: StepFunction, run: Run[Any]) -> None:

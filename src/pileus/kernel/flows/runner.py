@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pileus.kernel.db import DatabaseUnavailable
 from pileus.kernel.flows.definition import Flow
 from pileus.kernel.flows.doorbell import FlowsDue
 from pileus.kernel.flows.execution import Execution
@@ -27,6 +28,7 @@ POLL_S = 5.0
 LEASE_S = 30.0
 MAX_CONCURRENT = 32
 AFTER_ERROR_S = 30.0
+AFTER_OUTAGE_S = 1.0
 AFTER_UNREADABLE_S = 300.0
 RELEASE_TIMEOUT_S = 2.0
 KEEP_ENDED_DAYS = 30
@@ -132,16 +134,28 @@ class FlowRunner:
         except msgspec.MsgspecError as error:
             log.error("data of flow %s version %d %s cannot be read: %s", row.name, row.version, row.id, error)
             await self._hand_back(row, AFTER_UNREADABLE_S)
+        except DatabaseUnavailable as error:
+            log.warning("flow %s %s waits for the database: %s", row.name, row.id, error)
+            await self._hand_back(row, AFTER_OUTAGE_S)
         except Exception:  # a kernel loop: the flow is taken again
             log.exception("flow %s %s stopped unexpectedly", row.name, row.id)
             await self._hand_back(row, AFTER_ERROR_S)
 
     async def _hand_back(self, row: FlowRow, pause_s: float) -> None:
-        again_at = self.rt.clock.now() + timedelta(seconds=pause_s)
-        try:
-            await self.rt.db.write(self.store.hand_back, row.id, row.lease, again_at)
-        except Exception as error:  # a kernel loop: the lease runs out then
-            log.warning("flow %s %s could not be handed back: %r", row.name, row.id, error)
+        """Let it be claimed again after a pause. While the database is away this is tried until the lease is over:
+        from then on anybody takes the flow anyway."""
+        lease_ends = time.monotonic() + self.lease_s
+        while True:
+            again_at = self.rt.clock.now() + timedelta(seconds=pause_s)
+            try:
+                await self.rt.db.write(self.store.hand_back, row.id, row.lease, again_at)
+                self._wake_in(pause_s)
+                return
+            except Exception as error:  # a kernel loop: the lease runs out in the end
+                if not isinstance(error, DatabaseUnavailable) or time.monotonic() > lease_ends:
+                    log.warning("flow %s %s could not be handed back: %r", row.name, row.id, error)
+                    return
+            await asyncio.sleep(AFTER_OUTAGE_S)
 
     def _wake_in(self, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._poll.ring)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from pileus.kernel.db import Tx
+from pileus.kernel.db import DatabaseUnavailable, Tx
 from pileus.kernel.errors import RemoteError, ServiceError
 from pileus.kernel.flows import Fault, Flow, Retry, Run, Step
 from pileus.services.compute import rpc, states
@@ -208,6 +208,8 @@ async def _on_some_host(run: Building, work: Stage, before: tuple[Stage, ...] = 
             for stage in stages:
                 await stage(run)
             return
+        except DatabaseUnavailable:
+            raise  # this service's own, which says nothing about any host: the flow goes on when it is back
         except ServiceError as error:
             if not may_work_elsewhere(error) or not await _move_on(run, error):
                 if _may_come_back(error) and run.attempt + 1 < ABSENCE_ATTEMPTS:
