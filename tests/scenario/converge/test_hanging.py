@@ -8,9 +8,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from pileus.services.network.rpc import FloatingIp
-from tests.scenario.network_plane.plane import wait_until
+from tests.scenario.network_plane.plane import EGRESS_ALL, wait_until
 
-from .site import DETAIL_S, PASS_S, REPAIR_S, Site
+from .site import DETAIL_S, OPEN, PASS_S, REPAIR_S, Site
 from .snapshot import differences, identities, look
 
 HANGING = """#!/bin/sh
@@ -82,6 +82,32 @@ def test_a_hanging_tool_holds_up_no_other_router(site: Site, tmp_path: Path) -> 
     site.plane.set_routers(replace(site.router), site.quiet_router)
     site.host.publish()
     wait_until("and gone", lambda: host.reports()["routers"][site.router.id]["status"] == "ACTIVE", 2 * REPAIR_S)
+    restart_with(site, None)
+    site.settle()
+    site.wait_repaired()
+    assert site.losses() == {}
+
+
+def test_a_hanging_firewall_tool_is_told_and_disturbs_nobody(site: Site, tmp_path: Path) -> None:
+    site.have_agent()
+    host = site.host
+    tools = tool(tmp_path / "tools", "iptables-restore", HANGING)
+    restart_with(site, tools)
+    site.settle()
+    site.forget_losses()
+    (tools / "about").write_text("")  # whatever it is asked
+    host.change_port(site.a, security_rules=EGRESS_ALL)
+    host.publish()
+    wait_until(
+        "the fault is shown",
+        lambda: "did not end in time" in str(host.reports()["beats"]["l2"]["configurations"].get("faults")),
+        2 * REPAIR_S,
+    )
+    (tools / "about").unlink()
+    wait_until("the rules are there", lambda: not site.b.pings(site.a.ip, wait_s=0.5), 2 * REPAIR_S)
+    host.change_port(site.a, security_rules=OPEN)
+    host.publish()
+    wait_until("and gone", lambda: site.b.pings(site.a.ip, wait_s=0.5), REPAIR_S)
     restart_with(site, None)
     site.settle()
     site.wait_repaired()

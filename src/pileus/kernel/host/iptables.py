@@ -17,7 +17,7 @@ Family = Literal["ipv4", "ipv6"]
 _RESTORE: dict[str, str] = {"ipv4": "iptables-restore", "ipv6": "ip6tables-restore"}
 _SAVE: dict[str, str] = {"ipv4": "iptables-save", "ipv6": "ip6tables-save"}
 LOCK_WAIT_S = 10
-LOAD_TIMEOUT_S = 60.0
+LOAD_TIMEOUT_S = 20.0
 
 
 async def load_rules(family: Family, text: str, *, keep_others: bool, namespace: str | None = None) -> None:

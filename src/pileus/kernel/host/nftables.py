@@ -8,7 +8,7 @@ import struct
 from .command import CommandError
 from .namespaces import call_inside, run_inside
 
-LOAD_TIMEOUT_S = 60.0
+LOAD_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 5.0
 READ_BYTES = 4096
 
