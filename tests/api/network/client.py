@@ -9,7 +9,7 @@ from typing import Any
 
 from cloud import Cloud
 
-SETTLE_S = 10.0
+SETTLE_S = 60.0
 PLURALS = {"security-groups": "security_group", "security-group-rules": "security_group_rule"}
 
 

@@ -39,7 +39,7 @@ from pileus.services.network.rpc import (
 
 AGENT = Path(__file__).with_name("agent_process.py")
 CLONE_NEWNET = 0x40000000
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 T = TypeVar("T")
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count(1)
