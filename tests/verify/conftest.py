@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "api" / "compute"))
 from actors import Shop
 
 from cloud import Cloud
-from pileus.cli import daemon
+from pileus.cli import daemon, processes
 from pileus.cli import layout as layouts
 from verified import config_of
 
@@ -24,7 +24,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     as a process of its own would."""
     with Cloud(tmp_path_factory.mktemp("cloud"), tables={"image": {"reconcile_s": 86_400.0}}) as running:
         layout = layouts.find(str(config_of(running)), None)
-        with daemon.only_process(layout) as pid_file:
+        with daemon.only_process(processes.whole(layout)) as pid_file:
             daemon.announce(pid_file)
             yield running
 

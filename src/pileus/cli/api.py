@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import msgspec
@@ -21,10 +22,13 @@ class ApiError(RuntimeError):
 
 
 class Api:
-    """Talks to one cloud as one user. Paths begin with the service's mount: `/compute/v2.1/servers`."""
+    """Talks to one cloud as one user. Paths begin with the service's mount: `/compute/v2.1/servers`. url: where all
+    services are, but for those that `roots` names. timeout_s: for each request."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, roots: Mapping[str, str] | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
         self.url = url
+        self._roots = dict(roots or {})
+        self._timeout_s = timeout_s
         self.token = ""
         self.project_id = ""
 
@@ -76,10 +80,15 @@ class Api:
         if self.token:
             sent["X-Auth-Token"] = self.token
         data = body if body is None or hasattr(body, "read") else msgspec.json.encode(body)
-        request = urllib.request.Request(self.url + path, data=data, headers=sent, method=method)  # noqa: S310
+        request = urllib.request.Request(self._address(path), data=data, headers=sent, method=method)  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=self._timeout_s) as response:  # noqa: S310
                 content = response.read()
                 return response.headers, msgspec.json.decode(content) if content else None
         except urllib.error.HTTPError as error:
             raise ApiError(method, path, error.code, error.read().decode(errors="replace")) from None
+
+    def _address(self, path: str) -> str:
+        _, service, rest = f"{path}/".split("/", 2)
+        root = self._roots.get(service)
+        return self.url + path if root is None else f"{root}/{rest.removesuffix('/')}"

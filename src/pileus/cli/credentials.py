@@ -7,6 +7,7 @@ import shlex
 import msgspec
 import yaml
 
+from pileus.cli import processes
 from pileus.cli.layout import Layout
 from pileus.kernel.process import secrets
 
@@ -22,10 +23,11 @@ class Login(msgspec.Struct, frozen=True):
 
 def write(layout: Layout, logins: list[Login]) -> None:
     """Write clouds.yaml (all logins) and openrc (the first), readable by their owner only."""
+    auth_url = processes.service_url(layout, "identity") + "/v3"
     clouds = {
         login.name: {
             "auth": {
-                "auth_url": layout.node.url + "/identity/v3",
+                "auth_url": auth_url,
                 "username": login.username,
                 "password": login.password,
                 "project_name": login.project,
@@ -41,7 +43,7 @@ def write(layout: Layout, logins: list[Login]) -> None:
     first = logins[0]
     variables = {
         "OS_CLIENT_CONFIG_FILE": str(layout.clouds_file),
-        "OS_AUTH_URL": layout.node.url + "/identity/v3",
+        "OS_AUTH_URL": auth_url,
         "OS_USERNAME": first.username,
         "OS_PASSWORD": first.password,
         "OS_PROJECT_NAME": first.project,

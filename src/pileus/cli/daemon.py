@@ -1,7 +1,7 @@
-"""`pileus up`, `down` and the running process: start it detached, find it, end it.
+"""The processes of this host as daemons: start them detached, find them, end them.
 
-The process holds a lock on its pid file for as long as it lives, so that a file left by a crash, or one whose id
-somebody else has now, is known for what it is, and a second process of the same cloud does not start. The file says
+A process holds a lock on its pid file for as long as it lives, so that a file left by a crash, or one whose id somebody
+else has now, is known for what it is, and a second process of the same name does not start. The file says
 "starting 1234" until the process serves, then "1234".
 """
 
@@ -11,41 +11,57 @@ import contextlib
 import fcntl
 import os
 import signal
+import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+import msgspec
+
 from pileus.cli.layout import Layout
+from pileus.cli.processes import WHOLE, Process
 from pileus.kernel.process.state_dir import make_state_dir
 
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 90.0  # longer than a process waits for its database server before it gives up and says so
 STOP_TIMEOUT_S = 30.0
 KILL_TIMEOUT_S = 10.0  # what the kernel may need to clear a killed process away
 POLL_S = 0.02
 LOCK_TIMEOUT_S = 1.0
+ANSWER_TIMEOUT_S = 2.0
 LOG_TAIL_LINES = 15
 LOG_TAIL_BYTES = 1_000_000
 STARTING = b"starting "
 
-Stopped = Literal["not running", "stopped", "killed"]
+Stopped = Literal["stopped", "killed"]
 
 
 class StartFailed(RuntimeError):
-    """The cloud did not come up; the text ends with the end of its log."""
+    """Processes did not come up; the text has a paragraph for each, which ends with the end of its log."""
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A process that came up, and the seconds that it took."""
+
+    process: Process
+    pid: int
+    took_s: float
+
+
+# -- in the process itself -------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def only_process(layout: Layout) -> Iterator[BinaryIO]:
-    """Hold the cloud's pid file until the end; `announce` says that we serve. RuntimeError when another has it."""
-    layout.pid_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with layout.pid_file.open("ab") as file:
+def only_process(process: Process) -> Iterator[BinaryIO]:
+    """Hold the process's pid file until the end; `announce` says that we serve. RuntimeError when another has it."""
+    process.pid_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with process.pid_file.open("ab") as file:
         if not _locked(file):
-            raise RuntimeError(f"a process of the cloud in {layout.state_dir} runs already")
+            which = "a process" if process.name == WHOLE else f"the process {process.name}"
+            raise RuntimeError(f"{which} of the cloud in {process.layout.state_dir} runs already")
         _say(file, STARTING)
         try:
             yield file
@@ -68,8 +84,12 @@ def _locked(file: BinaryIO) -> bool:
 
 
 def announce(file: BinaryIO) -> None:
-    """Say that this process serves now."""
+    """Say that this process serves now, to whoever looks and to a systemd that started it."""
     _say(file, b"")
+    if address := os.environ.pop("NOTIFY_SOCKET", None):  # not for what is started from here
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+            notified.connect("\0" + address[1:] if address.startswith("@") else address)
+            notified.send(b"READY=1")
 
 
 def _say(file: BinaryIO, state: bytes) -> None:
@@ -78,22 +98,35 @@ def _say(file: BinaryIO, state: bytes) -> None:
     file.flush()
 
 
-def running_pid(layout: Layout) -> int | None:
-    """The process id of this cloud's process once it serves, or None. PermissionError when it is somebody else's."""
-    content = _held(layout)
+# -- find ------------------------------------------------------------------------------------------------------------
+
+
+def running_pid(process: Process) -> int | None:
+    """The id of the process once it serves, or None. PermissionError when it is somebody else's."""
+    content = _held(process.pid_file)
     return int(content) if content.strip().isdigit() else None
 
 
-def holder_pid(layout: Layout) -> int | None:
-    """The process id of this cloud's process, also of one that has not come so far as to serve."""
-    number = _held(layout).removeprefix(STARTING).strip()
+def holder_pid(process: Process) -> int | None:
+    """The id of the process, also of one that has not come so far as to serve."""
+    return _number(_held(process.pid_file))
+
+
+def running(layout: Layout) -> dict[str, int]:
+    """All processes that run here by their names, also those that the configuration no longer names."""
+    files = [file for file in layout.run_dir.glob("*.pid") if "@" not in file.name]  # those are of roles
+    return {file.stem: pid for file in sorted(files) if (pid := _number(_held(file))) is not None}
+
+
+def _number(content: bytes) -> int | None:
+    number = content.removeprefix(STARTING).strip()
     return int(number) if number.isdigit() else None
 
 
-def _held(layout: Layout) -> bytes:
+def _held(pid_file: Path) -> bytes:
     """What the process that holds the pid file has written there; nothing when none does."""
     try:
-        with layout.pid_file.open("rb") as file:
+        with pid_file.open("rb") as file:
             return b"" if _free(file) else file.read()
     except (FileNotFoundError, NotADirectoryError):
         return b""
@@ -107,72 +140,116 @@ def _free(file: BinaryIO) -> bool:
     return True
 
 
-def answers(layout: Layout) -> bool:
-    """Whether the port answers, identity included."""
+def answers(process: Process) -> bool:
+    """Whether the process's port answers; one without a port always does."""
+    return process.probe_url is None or url_answers(process.probe_url)
+
+
+def url_answers(url: str) -> bool:
+    """Whether there is a 200 at the URL."""
     try:
-        with urllib.request.urlopen(layout.node.url + "/identity/v3", timeout=2) as response:  # noqa: S310
+        with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT_S) as response:  # noqa: S310
             return response.status == 200
     except (urllib.error.URLError, OSError):
         return False
 
 
-def comes_up(layout: Layout, pid: int) -> bool:
+def comes_up(process: Process, pid: int) -> bool:
     """Whether the process that holds the pid file answers; one that is starting gets the time that takes."""
     deadline = time.monotonic() + READY_TIMEOUT_S
-    while running_pid(layout) is None and holder_pid(layout) == pid and time.monotonic() < deadline:
+    while running_pid(process) is None and holder_pid(process) == pid and time.monotonic() < deadline:
         time.sleep(POLL_S)
-    return running_pid(layout) == pid and answers(layout)
+    return running_pid(process) == pid and answers(process)
 
 
-def start(layout: Layout) -> tuple[int, float]:
-    """Start the cloud as a process of its own session and wait until it answers. Returns (pid, seconds it took)."""
-    make_state_dir(layout.state_dir)
-    layout.log_file.parent.mkdir(exist_ok=True, mode=0o700)
-    command = [sys.executable, "-m", "pileus.cli.main", "run", "--state-dir", str(layout.state_dir)]
-    if layout.config_file is not None:
-        command += ["--config", str(layout.config_file)]
-    begun = time.monotonic()
-    with layout.log_file.open("ab") as log:
-        os.fchmod(log.fileno(), 0o600)
-        earlier_bytes = log.tell()
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True
-        )
-    while not (running_pid(layout) == process.pid and answers(layout)):
-        if process.poll() is not None:
-            raise StartFailed(f"pileus ended with status {process.returncode}:\n{log_tail(layout, earlier_bytes)}")
-        if time.monotonic() - begun > READY_TIMEOUT_S:
-            process.kill()
-            process.wait()
-            tail = log_tail(layout, earlier_bytes)
-            raise StartFailed(f"pileus did not answer within {READY_TIMEOUT_S:.0f} s:\n{tail}")
-        time.sleep(POLL_S)
-    return process.pid, time.monotonic() - begun
+# -- start -----------------------------------------------------------------------------------------------------------
 
 
-def stop(layout: Layout, timeout_s: float = STOP_TIMEOUT_S) -> Stopped:
-    """End the cloud's process, by force when it does not end by itself; guests and networks stay. RuntimeError when not
-    even that helps."""
-    pid = holder_pid(layout)
-    if pid is None:
-        return "not running"
-    os.kill(pid, signal.SIGTERM)
-    if _ends(layout, pid, timeout_s):
-        return "stopped"
-    os.kill(pid, signal.SIGKILL)
-    if _ends(layout, pid, KILL_TIMEOUT_S):
-        return "killed"
-    raise RuntimeError(f"process {pid} was killed but does not end; the kernel holds it")
+class _Starting:
+    """A process that was started and does not serve yet."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.begun = time.monotonic()
+        process.log_file.parent.mkdir(exist_ok=True, mode=0o700)
+        with process.log_file.open("ab") as log:
+            os.fchmod(log.fileno(), 0o600)
+            self._earlier_bytes = log.tell()
+            self.child = subprocess.Popen(
+                process.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                close_fds=True,
+            )
+
+    def outcome(self) -> Started | str | None:
+        """That it serves, or why it never will; None while it is under way."""
+        if running_pid(self.process) == self.child.pid and answers(self.process):
+            return Started(self.process, self.child.pid, time.monotonic() - self.begun)
+        if self.child.poll() is not None:
+            return self._failure(f"ended with status {self.child.returncode}")
+        if time.monotonic() - self.begun > READY_TIMEOUT_S:
+            self.child.kill()
+            self.child.wait()
+            return self._failure(f"did not answer within {READY_TIMEOUT_S:.0f} s")
+        return None
+
+    def _failure(self, what: str) -> str:
+        where = "" if self.process.name == WHOLE else f" (log {self.process.log_file})"
+        return f"{self.process.name} {what}{where}:\n{log_tail(self.process, self._earlier_bytes)}"
 
 
-def _ends(layout: Layout, pid: int, timeout_s: float) -> bool:
-    """Whether the process is gone in time."""
+def start(processes: Iterable[Process]) -> Iterator[Started]:
+    """Start all of them at once, each as a process of its own session; yields each as it comes up. Raises `StartFailed`
+    at the end when some did not."""
+    under_way: list[_Starting] = []
+    for process in processes:
+        make_state_dir(process.layout.state_dir)
+        under_way.append(_Starting(process))
+    failures: list[str] = []
+    while under_way:
+        for one in tuple(under_way):
+            outcome = one.outcome()
+            if outcome is None:
+                continue
+            under_way.remove(one)
+            if isinstance(outcome, Started):
+                yield outcome
+            else:
+                failures.append(outcome)
+        if under_way:
+            time.sleep(POLL_S)
+    if failures:
+        raise StartFailed("\n".join(failures))
+
+
+# -- end -------------------------------------------------------------------------------------------------------------
+
+
+def stop(layout: Layout, timeout_s: float = STOP_TIMEOUT_S) -> dict[str, Stopped]:
+    """End all processes of the cloud on this host, by force those that do not end by themselves; guests and networks
+    stay. What became of each, by its name. RuntimeError when not even force helps."""
+    found = running(layout)
+    for pid in found.values():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    left = _left(layout, found, timeout_s)
+    for pid in left.values():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    if held := _left(layout, left, KILL_TIMEOUT_S):
+        pids = ", ".join(str(pid) for pid in held.values())
+        raise RuntimeError(f"process {pids} was killed but does not end; the kernel holds it")
+    return {name: "killed" if name in left else "stopped" for name in found}
+
+
+def _left(layout: Layout, wanted: Mapping[str, int], timeout_s: float) -> dict[str, int]:
+    """Those of the processes that have not ended in time."""
     deadline = time.monotonic() + timeout_s
-    while holder_pid(layout) == pid or _alive(pid):
-        if time.monotonic() > deadline:
-            return False
+    while True:
+        held = running(layout)
+        left = {name: pid for name, pid in wanted.items() if held.get(name) == pid or _alive(pid)}
+        if not left or time.monotonic() > deadline:
+            return left
         time.sleep(POLL_S)
-    return True
 
 
 def _alive(pid: int) -> bool:
@@ -183,10 +260,10 @@ def _alive(pid: int) -> bool:
     return state != "Z"
 
 
-def log_tail(layout: Layout, from_byte: int = 0) -> str:
+def log_tail(process: Process, from_byte: int = 0) -> str:
     """The last lines of the log, of those after `from_byte`."""
     try:
-        with layout.log_file.open("rb") as file:
+        with process.log_file.open("rb") as file:
             file.seek(from_byte)
             lines = file.read(LOG_TAIL_BYTES).decode(errors="replace").splitlines()
     except OSError:

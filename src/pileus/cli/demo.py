@@ -11,7 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from pileus.cli import credentials, daemon, up
+from pileus.cli import credentials, daemon, processes, up
 from pileus.cli.api import Api
 from pileus.cli.credentials import Login
 from pileus.cli.layout import Layout
@@ -40,11 +40,12 @@ OPEN_PORTS = (("icmp", None), ("tcp", 22))
 
 def demo(layout: Layout, image: str) -> int:
     """Make everything that is missing, wait for the guest's ssh, print how to log in."""
-    one_process = is_local(layout.tables)  # else the APIs may be in any process, if only in one
-    if (one_process and daemon.running_pid(layout) is None) or not daemon.answers(layout):
+    one_process = is_local(layout.tables)  # else the APIs may be in any process
+    url = processes.service_url(layout, "identity") + "/v3"
+    if (one_process and daemon.running_pid(processes.whole(layout)) is None) or not daemon.url_answers(url):
         raise RuntimeError(f"the cloud in {layout.state_dir} does not run; start it with `pileus up`")
     say = _Progress()
-    admin = Api(layout.node.url)
+    admin = Api(layout.node.url, processes.api_roots(layout))
     login = up.admin(layout)
     admin.log_in(login.username, login.password, login.project)
     say("flavors " + ", ".join(name for name, *_ in FLAVORS))
@@ -58,7 +59,7 @@ def demo(layout: Layout, image: str) -> int:
     _project(admin, user)
     credentials.write(layout, [login, user])
 
-    demo_api = Api(layout.node.url)
+    demo_api = Api(layout.node.url, processes.api_roots(layout))
     demo_api.log_in(user.username, user.password, user.project)
     say("network private, router, security group rules, key")
     network = _private_network(demo_api, external)

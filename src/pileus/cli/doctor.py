@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from pileus.cli import daemon
+from pileus.cli import daemon, processes
 from pileus.cli.layout import Layout
 
 MIN_FREE_GIB = 5
@@ -151,20 +151,22 @@ def _memory(_layout: Layout) -> Iterator[Finding]:
 
 def _port(layout: Layout) -> Iterator[Finding]:
     listen = layout.node.listen
-    try:
-        ours = daemon.holder_pid(layout) is not None
-    except PermissionError:
-        ours = False
-    usual = USUAL_PORTS if layout.node.usual_ports else ()
-    for port in (layout.node.port, *usual):
-        where = f"{listen}:{port}"
-        if ours:
-            yield Finding("port", True, f"{where} is this cloud's")
-        elif reason := _port_refused(listen, port):
-            yield Finding("port", False, f"{where}: {reason}", "set another [node] port in pileus.toml"
-                          if port == layout.node.port else "unset [node] usual_ports, or stop who has it")
-        else:
-            yield Finding("port", True, f"{where} is free")
+    for process in processes.configured(layout):
+        try:
+            ours = daemon.holder_pid(process) is not None
+        except PermissionError:
+            ours = False
+        own = f"{process.name} port in [processes]" if process.roles else "[node] port"
+        usual = USUAL_PORTS if layout.node.usual_ports and process.roles is None else ()
+        for port in (process.port, *usual) if process.port is not None else ():
+            where = f"{listen}:{port}"
+            if ours:
+                yield Finding("port", True, f"{where} is this cloud's")
+            elif reason := _port_refused(listen, port):
+                yield Finding("port", False, f"{where}: {reason}", f"set another {own} in pileus.toml"
+                              if port == process.port else "unset [node] usual_ports, or stop who has it")
+            else:
+                yield Finding("port", True, f"{where} is free")
 
 
 def _port_refused(listen: str, port: int) -> str | None:

@@ -26,12 +26,13 @@ class Layout(msgspec.Struct, frozen=True):
         return Path(self.node.state_dir)
 
     @property
-    def pid_file(self) -> Path:
-        return self.state_dir / "run" / "pileus.pid"
+    def run_dir(self) -> Path:
+        """Where running processes have their pid files."""
+        return self.state_dir / "run"
 
     @property
-    def log_file(self) -> Path:
-        return self.state_dir / "log" / "pileus.log"
+    def log_dir(self) -> Path:
+        return self.state_dir / "log"
 
     @property
     def clouds_file(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from pileus import __version__
 from pileus.cli import layout as layouts
@@ -36,8 +37,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         return sub
 
-    add("up", _up, "Start the cloud, if it does not run, and say how to reach it.")
-    down = add("down", _down, "Stop the cloud's process. Guests and networks go on.")
+    add("up", _up, "Start what does not run of the cloud's processes on this host, and say how to reach it.")
+    down = add("down", _down, "Stop the cloud's processes on this host. Guests and networks go on.")
     down.add_argument("--purge", action="store_true", help="also take its guests and networks off this host")
     down.add_argument("--state", action="store_true", help="with --purge: its disks, images and databases as well")
     down.add_argument("--yes", action="store_true", help="with --purge: yes, that is meant")
@@ -60,8 +61,17 @@ def _parser() -> argparse.ArgumentParser:
     trace.add_argument("--json", action="store_true", help="for programs")
     why = add("why", _why, "Say why a server was refused, failed, or is not running; the first line answers.")
     why.add_argument("target", metavar="ID", help="server id or request id")
+    inventory = add("inventory", _inventory, "Check a file that says what runs where, or show a host's [processes].")
+    inventory.add_argument("what", choices=("check", "show", "examples"))
+    inventory.add_argument("file", nargs="?", metavar="FILE", help="a TOML file, or the name of an example")
+    inventory.add_argument("host", nargs="?", metavar="HOST", help="with show: whose table")
+    systemd = add("systemd", _systemd, "Install the systemd unit of this host's processes, or show it.")
+    systemd.add_argument("what", choices=("install", "show"))
+    systemd.add_argument("--enable", action="store_true", help="start exactly the configured processes at boot")
+    systemd.add_argument("--directory", metavar="DIR", help="where units are (default: /etc/systemd/system)")
     serve = add("serve", _serve, "Run some roles as a process of their own, in the foreground; needs a message broker.")
     serve.add_argument("roles", nargs="*", metavar="ROLE", help="what to run")
+    serve.add_argument("--process", metavar="NAME", help="what table [processes] of the configuration says of it")
     serve.add_argument("--list", action="store_true", help="show all roles")
     serve.add_argument("--port", type=_port, metavar="N", help="HTTP port, if there is an API among the roles")
     run = add("run", _run, "Run the cloud in the foreground.")
@@ -141,10 +151,38 @@ def _serve(layout: Layout, options: argparse.Namespace) -> int:
 
     if options.list:
         return serve.show_roles()
+    if options.process is not None:
+        if options.roles or options.port:
+            print("pileus: roles and port of a process are in the configuration", file=sys.stderr)
+            return 2
+        return serve.serve_process(layout, options.process)
     if not options.roles:
         print("pileus: name at least one role (`pileus serve --list` shows them)", file=sys.stderr)
         return 2
     return serve.serve(layout, options.roles, options.port)
+
+
+def _inventory(_layout: Layout, options: argparse.Namespace) -> int:
+    from pileus.cli import inventory
+
+    match options.what, options.file, options.host:
+        case "examples", None, None:
+            return inventory.show_examples()
+        case "check", str(file), None:
+            return inventory.check(file)
+        case "show", str(file), str(host):
+            return inventory.show(file, host)
+    print("pileus: say `inventory check FILE`, `inventory show FILE HOST` or `inventory examples`", file=sys.stderr)
+    return 2
+
+
+def _systemd(layout: Layout, options: argparse.Namespace) -> int:
+    from pileus.cli import systemd
+
+    if options.what == "show":
+        return systemd.show(layout)
+    directory = Path(options.directory) if options.directory else systemd.UNIT_DIRECTORY
+    return systemd.install(layout, directory, enable=options.enable)
 
 
 def _run(layout: Layout, options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from pileus.cli import daemon
+from pileus.cli import daemon, processes
 from pileus.cli.layout import Layout
 from pileus.kernel.host import dnsmasq, iptables, links, nftables, uplink
 from pileus.kernel.host.command import CommandError
@@ -46,7 +46,7 @@ def purge(layout: Layout, *, with_state: bool, confirmed: bool) -> int:
         print(WARNING.format(state_dir=layout.state_dir, state=state))
         return 2
     daemon.stop(layout)
-    with daemon.only_process(layout):  # nobody starts it meanwhile; nor is a role of it under way
+    with daemon.only_process(processes.whole(layout)):  # nobody starts it meanwhile; nor is a role of it under way
         lines, failures = asyncio.run(_take_off(Installation(layout.node, layout.tables)))
     for line in lines:
         print(f"removed   {line}")

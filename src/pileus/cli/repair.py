@@ -56,7 +56,7 @@ async def _repair(layout: Layout, options: Namespace) -> int:
 
 def _is_running(layout: Layout) -> bool:
     """Whether a process of this cloud, with all roles or with some, runs on this host: it holds its pid file."""
-    for path in layout.pid_file.parent.glob("*.pid"):
+    for path in layout.run_dir.glob("*.pid"):
         with path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

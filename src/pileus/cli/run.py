@@ -9,8 +9,9 @@ import resource
 import sys
 from collections.abc import Iterable
 
-from pileus.cli import daemon
+from pileus.cli import daemon, processes
 from pileus.cli.layout import Layout
+from pileus.cli.processes import Process
 from pileus.kernel.config import ConfigError
 from pileus.kernel.host.command import CommandError
 from pileus.kernel.observe import logs
@@ -23,14 +24,14 @@ OPEN_FILES = 65_536
 
 def run(layout: Layout, roles: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT. `roles`: only these; all defaults otherwise."""
-    prepare(layout)
+    prepare(layout, processes.whole(layout))
     return asyncio.run(_main(layout, roles))
 
 
-def prepare(layout: Layout) -> None:
-    """What every serving process does first."""
+def prepare(layout: Layout, process: Process | None = None) -> None:
+    """What every serving process does first. process: which of the host's it is, if it is one."""
     faulthandler.enable()  # a crash in a C library says in the log where it was
-    logs.configure(layout.node.log_level)
+    logs.configure(layout.node.log_level, process.log_file if process is not None else None)
     _raise_open_files()
     os.umask(0o022)  # what is secret says so itself; libvirtd and dnsmasq, started from here, need the usual one
     _wait_for_children_without_threads()
@@ -40,7 +41,7 @@ async def _main(layout: Layout, roles: list[str] | None) -> int:
     services = discover()
     refuse_unknown_tables(layout)
     make_state_dir(layout.state_dir)
-    with daemon.only_process(layout) as pid_file:
+    with daemon.only_process(processes.whole(layout)) as pid_file:
         node = await started(Node(layout.node, services, layout.tables), roles)
         daemon.announce(pid_file)
         await node.run_until_signalled()
@@ -61,7 +62,7 @@ async def started(node: Node, roles: Iterable[str] | None) -> Node:
 
 def refuse_unknown_tables(layout: Layout) -> None:
     """A misspelt table would be overlooked. Raises ConfigError."""
-    known = {"node", "database", "bus", "endpoints", *(name.replace("_", "-") for name in folders())}
+    known = {"node", "database", "bus", "endpoints", "processes", *(name.replace("_", "-") for name in folders())}
     if unknown := sorted(layout.tables.keys() - known):
         raise ConfigError(f"[{unknown[0]}] is no table of the configuration; there are {', '.join(sorted(known))}")
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from pileus.cli import run
+from pileus.cli import daemon, processes, run
 from pileus.cli.layout import Layout
+from pileus.cli.processes import Process
 from pileus.kernel.config import ConfigError
 from pileus.kernel.process import Node, Role, Service
 from pileus.kernel.process.buses import is_local
@@ -37,8 +38,14 @@ def show_roles() -> int:
     return 0
 
 
-def serve(layout: Layout, names: Sequence[str], port: int | None) -> int:
-    """Serve the roles until SIGTERM or SIGINT; 2 when one does not exist."""
+def serve_process(layout: Layout, name: str) -> int:
+    """Serve a process of table [processes] until SIGTERM or SIGINT. Raises ConfigError when there is none such."""
+    process = processes.named(layout, name)
+    return serve(process.layout, process.roles or (), None, process)
+
+
+def serve(layout: Layout, names: Sequence[str], port: int | None, process: Process | None = None) -> int:
+    """Serve the roles until SIGTERM or SIGINT; 2 when one does not exist. process: which of the host's this is."""
     services = discover_for(names)
     try:
         chosen = _roles(services, names)
@@ -52,8 +59,8 @@ def serve(layout: Layout, names: Sequence[str], port: int | None) -> int:
         )
     if port is not None:
         layout = msgspec.structs.replace(layout, node=msgspec.structs.replace(layout.node, port=port))
-    run.prepare(layout)
-    return asyncio.run(_main(layout, services, chosen))
+    run.prepare(layout, process)
+    return asyncio.run(_main(layout, services, chosen, process))
 
 
 def _roles(services: Sequence[Service], names: Sequence[str]) -> tuple[Role, ...]:
@@ -64,16 +71,21 @@ def _roles(services: Sequence[Service], names: Sequence[str]) -> tuple[Role, ...
     return tuple(known[name] for name in dict.fromkeys(names))
 
 
-async def _main(layout: Layout, services: Sequence[Service], chosen: Sequence[Role]) -> int:
+async def _main(
+    layout: Layout, services: Sequence[Service], chosen: Sequence[Role], process: Process | None
+) -> int:
     run.refuse_unknown_tables(layout)
     make_state_dir(layout.state_dir)
-    with _only_process(layout, chosen) as pid_files:
+    named = contextlib.nullcontext() if process is None else daemon.only_process(process)
+    with named as own_file, _only_roles(layout, chosen) as pid_files:
         node = await run.started(Node(layout.node, services, layout.tables), [role.name for role in chosen])
         names = ",".join(role.name for role in chosen)
         where = layout.node.url if any(role.is_api for role in chosen) else "none"
         log.info("serving roles=%s host=%s url=%s pid=%d", names, layout.node.host, where, os.getpid())
         for file in pid_files:
             file.write_text(f"{os.getpid()}\n")
+        if own_file is not None:
+            daemon.announce(own_file)
         await node.run_until_signalled()
         for file in pid_files:
             file.write_text("")
@@ -81,12 +93,11 @@ async def _main(layout: Layout, services: Sequence[Service], chosen: Sequence[Ro
 
 
 @contextlib.contextmanager
-def _only_process(layout: Layout, chosen: Sequence[Role]) -> Iterator[list[Path]]:
+def _only_roles(layout: Layout, chosen: Sequence[Role]) -> Iterator[list[Path]]:
     """Hold each role's pid file: a role runs once per host, an API once per port, none beside the one-process cloud."""
-    directory = layout.pid_file.parent
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    layout.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with contextlib.ExitStack() as held:
-        whole = held.enter_context(layout.pid_file.open("ab"))
+        whole = held.enter_context(processes.whole(layout).pid_file.open("ab"))
         _lock(whole.fileno(), fcntl.LOCK_SH, f"a process of the cloud in {layout.state_dir} runs all roles already")
         files = [pid_file(layout, role) for role in chosen]
         for role, path in zip(chosen, files, strict=True):
@@ -99,7 +110,7 @@ def _only_process(layout: Layout, chosen: Sequence[Role]) -> Iterator[list[Path]
 def pid_file(layout: Layout, role: Role) -> Path:
     """The file with the id of the process that runs a role here; empty while it starts."""
     where = f"{layout.node.host}:{layout.node.port}" if role.is_api else layout.node.host
-    return layout.pid_file.parent / f"{role.name}@{where}.pid"
+    return layout.run_dir / f"{role.name}@{where}.pid"
 
 
 def _lock(descriptor: int, kind: int, refusal: str) -> None:

@@ -1,4 +1,4 @@
-"""`pileus status`: what runs, and whether it is well."""
+"""`pileus status`: what runs, what it stands on, and whether all of it is well. It never waits long for anything."""
 
 from __future__ import annotations
 
@@ -6,23 +6,65 @@ import os
 import time
 from pathlib import Path
 
-from pileus.cli import daemon, doctor, up
-from pileus.cli.api import Api
+from pileus.cli import daemon, doctor, engines, processes, up
+from pileus.cli.api import Api, ApiError
 from pileus.cli.layout import Layout
+from pileus.cli.processes import Process
+
+API_TIMEOUT_S = 5.0
 
 
 def status(layout: Layout) -> int:
-    """Print the process, the agents and the guests; 1 when the cloud does not run or something in it is down."""
-    pid = daemon.holder_pid(layout)
-    if pid is None:
+    """Print the host's processes, broker, databases, the cloud's agents and guests; 1 when something is not well."""
+    wanted = processes.configured(layout)
+    here = daemon.running(layout)
+    if not here:
         print(f"The cloud in {layout.state_dir} does not run.")
         return 1
-    print(f"process   {pid}, up {_uptime_s(pid):.0f} s, {memory_pss_mib(pid):.0f} MiB, {_cpu_s(pid):.1f} CPU s")
-    print(f"API       {layout.node.url}   log {layout.log_file}")
-    if not daemon.answers(layout):
-        print("The API does not answer.")
+    well = all([_show(process) for process in wanted])
+    for name in here.keys() - {process.name for process in wanted}:
+        print(f"process   {name} (pid {here[name]}) runs, and the configuration does not name it")
+    for report in engines.look(layout):
+        print(f"{report.kind:<9} {report.text}" if report.good else f"{report.kind:<9} DOWN {report.text}")
+        well = well and report.good
+    if not processes.holds_identity(layout):
+        return 0 if well else 1
+    try:
+        return 0 if _cloud(layout) and well else 1
+    except (ApiError, OSError) as error:
+        print(f"The API does not answer: {error}")
         return 1
-    api = Api(layout.node.url)
+
+
+def _show(process: Process) -> bool:
+    """One process of this host; whether it is well."""
+    pid = daemon.holder_pid(process)
+    roles = "" if process.roles is None else f"\n          {' '.join(process.roles)}"
+    if pid is None:
+        print(f"process   DOWN {process.name}: it does not run; log {process.log_file}{roles}")
+        return False
+    try:
+        about = f"up {_uptime_s(pid):.0f} s, {memory_pss_mib(pid):.0f} MiB, {_cpu_s(pid):.1f} CPU s"
+    except OSError:  # it has just ended, or is somebody else's
+        about = "cannot be looked at"
+    serves = daemon.running_pid(process) == pid
+    answers = serves and daemon.answers(process)
+    name = "" if process.roles is None else f"{process.name}: "
+    print(f"process   {'' if answers else 'DOWN '}{name}{pid}, {about}{roles}")
+    if process.port is not None:
+        print(f"API       {process.layout.node.local_url}   log {process.log_file}")
+    else:
+        print(f"          log {process.log_file}")
+    if not serves:
+        print("          It is starting.")
+    elif not answers:
+        print("          The API does not answer.")
+    return answers
+
+
+def _cloud(layout: Layout) -> bool:
+    """What the APIs say of agents, hosts and guests; whether all are up."""
+    api = Api(layout.node.url, processes.api_roots(layout), timeout_s=API_TIMEOUT_S)
     login = up.admin(layout)
     api.log_in(login.username, login.password, login.project)
     lines = [*_compute_services(api), *_network_agents(api)]
@@ -36,7 +78,7 @@ def status(layout: Layout) -> int:
     for server in api.get("/compute/v2.1/servers/detail", all_tenants=1)["servers"]:
         counts[server["status"]] = counts.get(server["status"], 0) + 1
     print("servers   " + (", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"))
-    return 0 if all(alive for _, _, alive in lines) else 1
+    return all(alive for _, _, alive in lines)
 
 
 def _compute_services(api: Api) -> list[tuple[str, str, bool]]:

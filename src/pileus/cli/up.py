@@ -2,42 +2,69 @@
 
 from __future__ import annotations
 
-from pileus.cli import credentials, daemon
+from pileus.cli import credentials, daemon, processes
 from pileus.cli.credentials import Login
+from pileus.cli.daemon import StartFailed
 from pileus.cli.layout import Layout
+from pileus.cli.processes import Process
 from pileus.kernel.process import secrets
 
 
 def up(layout: Layout) -> int:
-    """Start the cloud unless it runs; write clouds.yaml and openrc; say how to reach it."""
-    pid = daemon.holder_pid(layout)
-    if pid is not None:
-        if not daemon.comes_up(layout, pid):
-            raise RuntimeError(
-                f"process {pid} of this cloud runs but does not answer at {layout.node.url}; see {layout.log_file}, "
-                "or end it with `pileus down`"
-            )
-        print(f"The cloud runs already (process {pid}).")
-    else:
-        print(f"Starting the cloud in {layout.state_dir} ...", flush=True)
-        pid, took = daemon.start(layout)
-        print(f"The cloud is up after {took:.1f} s (process {pid}, log {layout.log_file}).")
-    credentials.write(layout, [admin(layout), *_others(layout)])
-    print(f"\nAPI       {layout.node.url}/identity/v3")
-    print(f"Admin     . {layout.openrc_file}    (then: openstack server list)")
-    print(f"Clouds    export OS_CLIENT_CONFIG_FILE={layout.clouds_file} OS_CLOUD=pileus-admin")
+    """Start what does not run of the host's processes; write clouds.yaml and openrc; say how to reach the cloud."""
+    wanted = processes.configured(layout)
+    failures = [failure for process in wanted if (failure := _runs_already(process))]
+    missing = [process for process in wanted if daemon.holder_pid(process) is None]
+    if missing:
+        names = "the cloud" if missing[0].roles is None else ", ".join(process.name for process in missing)
+        print(f"Starting {names} in {layout.state_dir} ...", flush=True)
+    try:
+        for one in daemon.start(missing):
+            about = f"process {one.pid}, log {one.process.log_file}"
+            print(f"{one.process.title} is up after {one.took_s:.1f} s ({about}).", flush=True)
+    except StartFailed as error:
+        failures.append(str(error))
+    if failures:
+        raise StartFailed("\n".join(failures))
+    if processes.holds_identity(layout):
+        _say_how_to_reach(layout)
     return 0
 
 
+def _runs_already(process: Process) -> str:
+    """Say so if it does; why it is not well, else ""."""
+    pid = daemon.holder_pid(process)
+    if pid is None:
+        return ""
+    if not daemon.comes_up(process, pid):
+        which = "of this cloud" if process.roles is None else f"({process.name})"
+        return (
+            f"process {pid} {which} runs but does not answer at {process.layout.node.local_url}; "
+            f"see {process.log_file}, or end it with `pileus down`"
+        )
+    print(f"{process.title} runs already (process {pid}).")
+    return ""
+
+
+def _say_how_to_reach(layout: Layout) -> None:
+    credentials.write(layout, [admin(layout), *_others(layout)])
+    print(f"\nAPI       {processes.service_url(layout, 'identity')}/v3")
+    print(f"Admin     . {layout.openrc_file}    (then: openstack server list)")
+    print(f"Clouds    export OS_CLIENT_CONFIG_FILE={layout.clouds_file} OS_CLOUD=pileus-admin")
+
+
 def down(layout: Layout) -> int:
-    """End the cloud's process. Guests and networks go on; `up` finds them again."""
+    """End the cloud's processes on this host. Guests and networks go on; `up` finds them again."""
     stopped = daemon.stop(layout)
-    if stopped == "not running":
+    if not stopped:
         print("The cloud does not run.")
         return 0
-    if stopped == "killed":
-        print(f"Its process did not end within {daemon.STOP_TIMEOUT_S:.0f} s and was killed.")
-    print("The cloud is down. Guests and networks go on.")
+    for name, how in stopped.items():
+        if how == "killed":
+            which = "Its process" if name == processes.WHOLE else f"The process {name}"
+            print(f"{which} did not end within {daemon.STOP_TIMEOUT_S:.0f} s and was killed.")
+    where = "" if processes.WHOLE in stopped else f" on this host ({', '.join(stopped)})"
+    print(f"The cloud is down{where}. Guests and networks go on.")
     return 0
 
 

@@ -19,8 +19,8 @@ from tests.scenario.split.split_cloud import API_ROLES, SplitCloud
 
 APIS = " ".join((*API_ROLES, "identity-upkeep", "image-reconciler"))
 OTHERS = (
-    "network-server", "network-l2", "network-l3", "network-dhcp", "compute-conductor", "compute-metadata",
-    "compute-agent",
+    "network-server", "network-l2", "network-l3", "network-dhcp", "compute-scheduler", "compute-conductor",
+    "compute-metadata", "compute-agent",
 )
 WAIT_S = 300.0
 PINGS_PER_S = 10

@@ -9,7 +9,8 @@ command.
 It has the client methods of `Cloud` (`request`, `token`, `admin_token`, `new_project`, and `url` where stock clients
 find identity). Drivers are fakes unless `tables` says otherwise; with real ones it must run inside a private host.
 `roles`: one process each; several names in one, with blanks between them, share a process (and are named so in `kill`
-and the like). `database`: None for files that the processes share. `environment` is added to that of the processes.
+and the like). `compute-agent@h2` runs on another host, `h2`: a name in the cloud, with a directory for its guests.
+`database`: None for files that the processes share. `environment` is added to that of the processes.
 Of interest: `config` (the file that all processes read), `state_dir`, `log(role)`, `pid(role)`, `rows(service, table)`.
 """
 
@@ -38,8 +39,8 @@ API_ROLES = {
     "compute-api": "compute",
 }
 ROLES = (
-    *API_ROLES, "network-server", "network-l2", "network-l3", "network-dhcp", "compute-conductor", "compute-metadata",
-    "compute-agent",
+    *API_ROLES, "network-server", "network-l2", "network-l3", "network-dhcp", "compute-scheduler", "compute-conductor",
+    "compute-metadata", "compute-agent",
 )
 SERVICES = tuple(API_ROLES.values())
 
@@ -63,7 +64,7 @@ class SplitCloud(Cloud):
         self.roles = tuple(roles)
         self.ports: dict[str, int] = {}
         for group in self.roles:
-            apis = [role for role in group.split() if role in API_ROLES]
+            apis = [role for role in _names(group) if role in API_ROLES]
             self.ports |= dict.fromkeys(apis, free_port() if apis else 0)
         self.url = f"http://127.0.0.1:{self.ports['identity-api']}"
         self.http = requests.Session()
@@ -86,8 +87,15 @@ class SplitCloud(Cloud):
             API_ROLES[role]: f"http://127.0.0.1:{port}/{API_ROLES[role]}" for role, port in self.ports.items()
         }
         own = {"node": node, "bus": {"url": self._broker.url}, "database": urls, "endpoints": endpoints}
-        self.config.write_text(toml({**own, **self._tables}))
-        self.config.chmod(0o600)
+        for group in self.roles:
+            tables = {**own, **self._tables}
+            if (host := self._host(group)) != self.host:
+                compute = self._tables["compute"]
+                directory = str(self.state_dir / "hosts" / host)
+                tables["node"] = node | {"host": host}
+                tables["compute"] = compute | {"agent": compute.get("agent", {}) | {"instances_dir": directory}}
+            self._config(host).write_text(toml(tables))
+            self._config(host).chmod(0o600)
         for role in self.roles:
             self.start_role(role, wait=False)
         for role in self.roles:
@@ -107,7 +115,7 @@ class SplitCloud(Cloud):
         """Start one role's process; wait: until it serves."""
         assert role not in self._processes, f"{role} runs"
         command = ["setpriv", "--pdeathsig", "SIGKILL", sys.executable, "-m", "pileus.cli.main", "serve"]
-        command += [*role.split(), "--config", str(self.config)]
+        command += [*_names(role), "--config", str(self._config(self._host(role)))]
         if port := self._port(role):
             command += ["--port", str(port)]
         with self._log_file(role).open("ab") as log:
@@ -120,8 +128,8 @@ class SplitCloud(Cloud):
     def wait_for(self, role: str) -> None:
         """Until the role's process says that it serves."""
         deadline = time.monotonic() + START_TIMEOUT_S
-        last = role.split()[-1]
-        where = f"{self.host}:{self.ports[last]}" if last in self.ports else self.host
+        last, host = _names(role)[-1], self._host(role)
+        where = f"{host}:{self.ports[last]}" if last in self.ports else host
         file = self.state_dir / "run" / f"{last}@{where}.pid"
         process = self._processes[role]
         while not (file.exists() and file.read_text() == f"{process.pid}\n"):
@@ -130,7 +138,13 @@ class SplitCloud(Cloud):
             time.sleep(POLL_S)
 
     def _port(self, group: str) -> int | None:
-        return next((self.ports[role] for role in group.split() if role in self.ports), None)
+        return next((self.ports[role] for role in _names(group) if role in self.ports), None)
+
+    def _host(self, group: str) -> str:
+        return group.partition("@")[2] or self.host
+
+    def _config(self, host: str) -> Path:
+        return self.config if host == self.host else self.config.with_name(f"{host}.toml")
 
     def kill(self, role: str) -> None:
         """SIGKILL the role's process and wait until it is gone."""
@@ -197,3 +211,8 @@ class SplitCloud(Cloud):
             return self.database.execute(statement.format(f"`{self.schemas[service]}`."))
         with contextlib.closing(sqlite3.connect(self.state_dir / "db" / f"{service}.sqlite")) as file:
             return file.execute(statement.format("")).fetchall()
+
+
+def _names(group: str) -> list[str]:
+    """The roles of a process."""
+    return group.partition("@")[0].split()

@@ -39,8 +39,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     @property
     def url(self) -> str:
         """Where clients find this node, without a trailing slash."""
-        if self.public_url:
-            return self.public_url.rstrip("/")
+        return self.public_url.rstrip("/") if self.public_url else self.local_url
+
+    @property
+    def local_url(self) -> str:
+        """Where this host finds it."""
         host = "127.0.0.1" if self.listen in ("0.0.0.0", "::") else self.listen
         return f"http://{host}:{self.port}"
 

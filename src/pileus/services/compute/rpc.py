@@ -1,4 +1,4 @@
-"""Messages between the compute conductor and the agent on each hypervisor host.
+"""Messages between the compute conductor, the agent on each hypervisor host, and the schedulers.
 
 The conductor calls the agent with the structs of `AGENT_CALLS`; the agent answers with the struct named
 there. The agent sends `HostReport` periodically and `GuestEvent` when a guest changes without having been
@@ -24,6 +24,8 @@ Topics
     ``compute-agent@<host>``   calls to the agent of a host (`AGENT_CALLS`)
     ``compute-conductor``      casts from agents to any one conductor: `HostReport` and `GuestEvent`; losing one
                                costs time only, because the next report shows the same
+    ``compute-scheduler``      calls from conductors to any one scheduler: `SelectHosts`. It only answers, and claims
+                               nothing, so that a question that is put twice, or to two of them, does no harm
 """
 
 from __future__ import annotations
@@ -48,8 +50,11 @@ HOST_REPORT_INTERVAL_S: Final = 20.0  # a host silent for several of these is do
 MAX_CONSOLE_LINES: Final = 10_000
 MAX_CONFIG_DRIVE_BYTES: Final = 48 * 2**20
 
+SELECT_TIMEOUT_S: Final = 30.0
+
 AGENT_ROLE: Final = "compute-agent"
 CONDUCTOR_TOPIC: Final = "compute-conductor"
+SCHEDULER_TOPIC: Final = "compute-scheduler"
 
 PowerState = Literal["absent", "stopped", "running", "paused", "crashed"]
 """`absent`: not on this host (or not yet prepared). `stopped`: defined, not running."""
@@ -351,3 +356,34 @@ AGENT_CALLS: Final[tuple[type[Message], ...]] = (
     ReportHost,
 )
 """Every call to an agent; its answer is the message's `reply`."""
+
+
+# --- calls to a scheduler -----------------------------------------------------------------------------------
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """A host, and what would be claimed there: amounts by provider and resource class."""
+
+    host: str
+    node: str
+    allocations: dict[str, dict[str, int]]
+    mappings: dict[str, list[str]] = {}
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """Reply to `SelectHosts`. `hosts`: those that fit, best first; nothing is claimed. `explanation`: for operators,
+    what was chosen, or which filter turned down whom."""
+
+    hosts: tuple[Destination, ...]
+    explanation: str
+
+
+class SelectHosts(Message, frozen=True):
+    """Where could the server go? The rest is what its owner, or an administrator, wishes."""
+
+    reply: ClassVar[type[Selection]] = Selection
+    server_id: str
+    zone: str | None = None
+    requested_host: str | None = None
+    requested_node: str | None = None
+    forced: bool = False

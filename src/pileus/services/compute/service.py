@@ -13,7 +13,7 @@ from pileus.services.compute.db import FLOWS
 from pileus.services.compute.flows import conductor
 from pileus.services.compute.flows.registry import ALL_FLOWS
 from pileus.services.compute.policies import RULES
-from pileus.services.compute.tasks import metadata_service
+from pileus.services.compute.tasks import host_selection, metadata_service
 from pileus.services.compute.versions import MICROVERSIONS
 from pileus.services.compute.worker import role as agent
 
@@ -40,15 +40,19 @@ SERVICE = Service(
     roles=(
         Role(name="compute-api", about="The compute API: servers, flavors, keypairs."),
         Role(
+            name="compute-scheduler", start=host_selection.start,
+            about="Says which hosts fit a server; any number of them may run.",
+        ),
+        Role(
             name="compute-conductor", start=conductor.start,
-            about="Runs the flows of servers, chooses hosts, takes the reports of hosts.",
+            about="Runs the flows of servers, takes the reports of hosts.",
         ),
         Role(
             name="compute-metadata", start=metadata_service.start,
             about="Answers what guests ask at 169.254.169.254.",
         ),
         Role(
-            name="compute-agent", start=agent.start, needs_db=False,
+            name="compute-agent", start=agent.start, needs_db=False, beside=("network-l2",),
             about="Builds and watches the guests of its host; needs no database.",
         ),
     ),

@@ -21,7 +21,10 @@ SERVICE = Service(
     render_fault=errors.render,
     roles=(
         Role(name="identity-api", about="The identity API: tokens, users, projects, the catalogue."),
-        Role(name="identity-upkeep", start=upkeep.start, about="Rotates token keys and drops what has expired."),
+        Role(
+            name="identity-upkeep", start=upkeep.start, once=True,
+            about="Rotates token keys and drops what has expired.",
+        ),
     ),
     db="pileus.services.identity.db",
     setup=bootstrap.set_up,

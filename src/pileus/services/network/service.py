@@ -63,11 +63,11 @@ SERVICE = Service(
             about="Bridges, tunnels and filters of its host; needs no database.",
         ),
         Role(
-            name=roles.L3_ROLE, start=roles.start_l3, needs_db=False,
+            name=roles.L3_ROLE, start=roles.start_l3, needs_db=False, beside=(roles.L2_ROLE,),
             about="Routers of its host and their floating addresses; needs no database.",
         ),
         Role(
-            name=roles.DHCP_ROLE, start=roles.start_dhcp, needs_db=False,
+            name=roles.DHCP_ROLE, start=roles.start_dhcp, needs_db=False, beside=(roles.L2_ROLE,),
             about="DHCP of its host's networks; needs no database.",
         ),
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from pileus.kernel.flows import FlowRunner
 from pileus.kernel.process import Runtime
@@ -43,14 +42,10 @@ async def start(rt: Runtime[ComputeConfig]) -> None:
     )
     runner = FlowRunner(rt, owner=f"{rt.host}:compute-conductor", concurrency=rt.config.build_concurrency)
     rt.spawn(runner.run_forever(), name="compute flows")
-    rt.every(BEAT_S, lambda: _beat(rt), name="compute control plane heartbeat")
+    rt.every(
+        BEAT_S, lambda: rt.db.write(services.beat, rt.host, services.CONDUCTOR), name="compute conductor heartbeat"
+    )
     rt.every(PRUNE_S, lambda: _prune(rt), name="compute pruning")
-
-
-async def _beat(rt: Runtime[Any]) -> None:
-    """The conductor also schedules, so both names are alive with it."""
-    for binary in (services.CONDUCTOR, services.SCHEDULER):
-        await rt.db.write(services.beat, rt.host, binary)
 
 
 async def _prune(rt: Runtime[ComputeConfig]) -> None:

@@ -27,10 +27,10 @@ from pileus.services.compute.flows.agent_calls import (
     may_work_elsewhere,
 )
 from pileus.services.compute.flows.config_drive import files_for
-from pileus.services.compute.flows.placing import Destination
 from pileus.services.compute.flows.plugging import RequestedNic
 from pileus.services.compute.flows.port_watch import PortWatch
 from pileus.services.compute.logic.server_spec import spec_of
+from pileus.services.compute.rpc import Destination
 
 WIRE_TIMEOUT_S = 120.0
 BUILD_STEP_TIMEOUT_S = 1_900.0
@@ -78,7 +78,7 @@ async def _server(run: Building) -> Server:
 
 
 async def choose_host(run: Building) -> None:
-    """Ask the scheduler for hosts in order and claim the first that lets itself be claimed."""
+    """Ask a scheduler for hosts in order and claim the first that lets itself be claimed."""
     server = await _server(run)
     chosen, run.data.alternatives = await placing.choose(run.rt, server, run.data)
     run.with_journal(_place, run.data.server_id, chosen)

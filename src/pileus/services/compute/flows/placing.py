@@ -1,38 +1,27 @@
-"""Where a server goes: facts from the database and placement, the scheduler's choice, the claim."""
+"""Where a server goes: a scheduler says which hosts fit, the conductor claims the best that lets itself be claimed.
+
+The scheduler only answers. Claiming is the flow's, which alone knows whether its lease still holds: an answer that
+comes twice, or from two schedulers, claims nothing.
+"""
 
 from __future__ import annotations
 
 import logging
 from typing import Any, Protocol
 
-import msgspec
-
-from pileus.kernel.errors import RemoteError
 from pileus.kernel.process import Runtime
-from pileus.services.compute.clients.placement import Candidates, PlacementClient
-from pileus.services.compute.db import aggregates, hosts
-from pileus.services.compute.db.hosts import Hosts
-from pileus.services.compute.db.hypervisors import Hypervisor
+from pileus.services.compute.clients.placement import PlacementClient
 from pileus.services.compute.db.servers import Server
 from pileus.services.compute.errors import NoValidHost
-from pileus.services.compute.logic import host_inventory, resources
-from pileus.services.compute.scheduler import Aggregate, Capacity, Group, HostState, SchedulingRequest, select
-from pileus.services.compute.scheduler.facts import MEMORY_MB, VCPU
+from pileus.services.compute.rpc import SCHEDULER_TOPIC, SELECT_TIMEOUT_S, Destination, SelectHosts, Selection
+from pileus.services.compute.tasks.host_selection import HostSelection
 
 log = logging.getLogger(__name__)
 
 MAX_ALTERNATIVES = 2
-MAX_CLAIMS = 20
-MAX_EXPLAINED = 20
-
-
-class Destination(msgspec.Struct, frozen=True):
-    """A host, and what is claimed there: amounts by provider and resource class."""
-
-    host: str
-    node: str
-    allocations: dict[str, dict[str, int]]
-    mappings: dict[str, list[str]] = {}
+MAX_ROUNDS = 5
+"""How often a scheduler is asked because others were faster at every host that it named. Each such round means that
+those others have been placed: in a cloud that fills up, the next answer names no host."""
 
 
 class Wishes(Protocol):
@@ -45,42 +34,30 @@ class Wishes(Protocol):
 
 
 async def choose(rt: Runtime[Any], server: Server, wishes: Wishes) -> tuple[Destination, list[Destination]]:
-    """Claim the best host that can be claimed; returns it and the next best, unclaimed. Raises `NoValidHost`."""
-    same, different = _named(server, "same_host"), _named(server, "different_host")
-    known = await rt.db.read(hosts.read, server, [*same, *different])
-    candidates = await _candidates(rt, server)
-    facts = [_state(rt, item, known, candidates) for item in known.hypervisors]
-    request = _request(server, wishes, known, candidates, same, different)
-    decision = select(request, facts, rt.config.scheduler)
-    by_name = {item.host: item for item in known.hypervisors}
-    ranked = [_destination(by_name[item.host], server, candidates) for item in decision.ranked[:MAX_CLAIMS]]
-    log.info("scheduling of %s: %s", server.id, decision.explain())
-    for at, destination in enumerate(ranked):
-        if await claim(rt, server, destination):
-            return destination, ranked[at + 1 : at + 1 + MAX_ALTERNATIVES]
-    if ranked:
-        raise NoValidHost(detail=f"No host could be claimed, others were faster: {decision.explain()}")
-    raise NoValidHost(detail=select(request, await _exactly(rt, facts, candidates), rt.config.scheduler).explain())
+    """Claim the best host that can be claimed; returns it and the next best, unclaimed. Raises `NoValidHost`, and
+    `NoListener` or TimeoutError when no scheduler answers."""
+    question = SelectHosts(
+        server_id=server.id, zone=wishes.zone, requested_host=wishes.requested_host,
+        requested_node=wishes.requested_node, forced=wishes.forced,
+    )
+    explanation = ""
+    for _ in range(MAX_ROUNDS):
+        found = await _ask(rt, server, question)
+        log.info("scheduling of %s: %s", server.id, found.explanation)
+        if not found.hosts:
+            raise NoValidHost(detail=found.explanation)
+        for at, destination in enumerate(found.hosts):
+            if await claim(rt, server, destination):
+                return destination, list(found.hosts[at + 1 : at + 1 + MAX_ALTERNATIVES])
+        explanation = found.explanation
+    raise NoValidHost(detail=f"No host could be claimed, others were faster: {explanation}")
 
 
-async def _exactly(rt: Runtime[Any], facts: list[HostState], candidates: Candidates) -> list[HostState]:
-    """The hosts with what is claimed on them: of those that it does not offer placement has told nothing yet, and
-    operators want to know what is missing where."""
-    told = candidates.summaries.keys()
-    asked = [state for state in facts if state.provider_id not in told][:MAX_EXPLAINED]
-    exact = {state.name: await _with_claims(rt, state) for state in asked}
-    return [exact.get(state.name, state) for state in facts]
-
-
-async def _with_claims(rt: Runtime[Any], state: HostState) -> HostState:
-    try:
-        used = await rt.get(PlacementClient).usages(state.provider_id)
-    except RemoteError:
-        return state  # it has no provider yet, which its filter says
-    capacity = {
-        name: msgspec.structs.replace(item, used=used.get(name, item.used)) for name, item in state.capacity.items()
-    }
-    return msgspec.structs.replace(state, capacity=capacity)
+async def _ask(rt: Runtime[Any], server: Server, question: SelectHosts) -> Selection:
+    """The scheduler of this process, if there is one, else any."""
+    if rt.has(HostSelection):
+        return await rt.get(HostSelection).select(server, question)
+    return await rt.bus.call(SCHEDULER_TOPIC, question, timeout_s=SELECT_TIMEOUT_S)
 
 
 async def claim(rt: Runtime[Any], server: Server, destination: Destination) -> bool:
@@ -94,73 +71,3 @@ async def claim(rt: Runtime[Any], server: Server, destination: Destination) -> b
 async def release(rt: Runtime[Any], server_id: str) -> None:
     """Give back what the server has; nothing is fine."""
     await rt.get(PlacementClient).release(server_id)
-
-
-async def _candidates(rt: Runtime[Any], server: Server) -> Candidates:
-    required, forbidden = resources.traits(server.flavor, server.image)
-    try:
-        return await rt.get(PlacementClient).allocation_candidates(
-            resources.needs(server.flavor), required=required, forbidden=forbidden
-        )
-    except RemoteError as error:
-        if error.code == 400:  # a trait or resource class that placement does not know
-            raise NoValidHost(detail=f"placement refused the request: {error.text}") from error
-        raise
-
-
-def _named(server: Server, hint: str) -> list[str]:
-    value = server.scheduler_hints.get(hint, [])
-    return [value] if isinstance(value, str) else list(value)
-
-
-def _request(
-    server: Server, wishes: Wishes, known: Hosts, candidates: Candidates, same: list[str], different: list[str]
-) -> SchedulingRequest:
-    forced = (wishes.requested_host or wishes.requested_node or "",) if wishes.forced else ()
-    group = known.group
-    return SchedulingRequest(
-        seed=server.id, vcpus=server.vcpus, ram_mib=server.ram_mib, disk_gib=resources.disk_gib(server.flavor),
-        extra_specs=server.flavor.extra_specs, image_properties=server.image.properties if server.image else {},
-        project_id=server.project_id, availability_zone=wishes.zone, candidates=frozenset(candidates.by_root),
-        requested_host=None if wishes.forced else wishes.requested_host or wishes.requested_node, force_hosts=forced,
-        same_host=tuple(same), different_host=tuple(different), server_hosts=known.named_servers,
-        group=None if group is None else Group(
-            id=group.id, policy=group.policy, members_by_host=known.group_members,  # type: ignore[arg-type]
-            max_server_per_host=group.rules.get("max_server_per_host", 1),
-        ),
-        hints=server.scheduler_hints,
-    )
-
-
-def _state(rt: Runtime[Any], item: Hypervisor, known: Hosts, candidates: Candidates) -> HostState:
-    report, service = item.report, known.services.get(item.host)
-    load, memberships = known.loads.get(item.host), known.aggregates.get(item.host, [])
-    used = {VCPU: load.vcpus, MEMORY_MB: load.ram_mib} if load else {}
-    capacity = {
-        name: Capacity(inventory.capacity, used.get(name, 0), inventory.max_unit)
-        for name, inventory in host_inventory.inventory_of(report, rt.config).items()
-    }
-    summary = candidates.summaries.get(item.uuid)
-    if summary is not None:
-        for name, (total, taken) in summary.resources.items():
-            old = capacity.get(name)
-            capacity[name] = Capacity(total, taken, old.max_unit if old else None)
-    return HostState(
-        name=item.host, provider_id=item.uuid, node=report.hypervisor_hostname,
-        zone=next((m.zone for m in memberships if m.zone), aggregates.DEFAULT_ZONE),
-        enabled=service is not None and not service.disabled,
-        disabled_reason=service.disabled_reason if service else None,
-        up=service is not None and service.is_up(rt.clock.now()), capacity=capacity,
-        traits=summary.traits if summary else frozenset(),
-        aggregates=tuple(Aggregate(m.id, m.name, m.metadata) for m in memberships),
-        hypervisor_type=report.hypervisor_type, hypervisor_version=report.hypervisor_version, arch=report.cpu.arch,
-        builds_in_progress=load.building if load else 0,
-    )
-
-
-def _destination(item: Hypervisor, server: Server, candidates: Candidates) -> Destination:
-    offered = candidates.by_root.get(item.uuid)
-    if offered:
-        return Destination(item.host, item.report.hypervisor_hostname, offered[0].allocations, offered[0].mappings)
-    # A forced host that placement did not offer: what the flavor says, if there is room for it.
-    return Destination(item.host, item.report.hypervisor_hostname, {item.uuid: resources.needs(server.flavor)})
