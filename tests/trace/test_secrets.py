@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import subprocess
 import sys
 import time
@@ -15,8 +14,10 @@ import pytest
 import requests
 
 from cloud import REQUEST_TIMEOUT_S, free_port
+from pileus.kernel.process import secrets
 
 START_TIMEOUT_S = 60.0
+SERVICES = ("compute", "identity", "image", "network", "placement")
 WRITTEN_WITHIN_S = 15.0
 PASSWORD, NEW_PASSWORD, ADMIN_PASS = "pw-Th1sIsSecret", "pw-An0therSecret", "pw-0fTheGuest"
 USER_DATA = base64.b64encode(b"#!/bin/sh\necho user-data-is-secret").decode()
@@ -66,7 +67,8 @@ class Process:
 
     def secrets(self) -> list[str]:
         """Those that the cloud made for itself."""
-        return list(json.loads((self.state_dir / "secrets.json").read_text()).values())
+        names = ("admin-password", "token-keys", *(f"service-password-{kind}" for kind in SERVICES))
+        return list(secrets.known(self.state_dir, names).values())
 
     def written(self) -> bytes:
         """The log and the trace database."""
@@ -81,7 +83,7 @@ class Process:
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:
-                admin = (json.loads((self.state_dir / "secrets.json").read_text())).get("admin-password", "")
+                admin = secrets.known(self.state_dir, ["admin-password"]).get("admin-password", "")
                 if admin and self.log_in("admin", admin, "admin").status_code == 201:
                     return
             except (OSError, ValueError):
@@ -122,6 +124,6 @@ def test_nothing_secret_is_written_anywhere(process: Process) -> None:
         assert time.monotonic() < deadline, "the refused request is neither in the log nor in the trace"
         time.sleep(0.1)
     written = process.written()
-    secrets = [PASSWORD, NEW_PASSWORD, ADMIN_PASS, "pw-Wr0ngGuess", USER_DATA, "user-data-is-secret",
-               "metadata-is-the-owners", *process.secrets(), *process.tokens, *(one[:40] for one in process.tokens)]
-    assert [secret for secret in secrets if secret.encode() in written] == []
+    hidden = [PASSWORD, NEW_PASSWORD, ADMIN_PASS, "pw-Wr0ngGuess", USER_DATA, "user-data-is-secret",
+              "metadata-is-the-owners", *process.secrets(), *process.tokens, *(one[:40] for one in process.tokens)]
+    assert [secret for secret in hidden if secret.encode() in written] == []

@@ -226,7 +226,7 @@ def secret_in_log(garden: Garden) -> Planted:
 
 
 def world_readable_secret(garden: Garden) -> Planted:
-    path = garden.state / "secrets.json"
+    path = garden.state / "cluster.key"
     path.chmod(0o644)
     return Planted(file=str(path))
 

@@ -29,8 +29,8 @@ PART_TIMEOUT_S = 180.0  # a libvirtd that must be started first, and the last gu
 END_TIMEOUT_S = 10.0
 POLL_S = 0.05
 NAMESPACE_PREFIXES = ("qdhcp-", "qrouter-")
-OWN_FILES = ("clouds.yaml", "openrc", "demo_key", "demo_key.pub", "secrets.json", "secrets.lock")
-OWN_DIRECTORIES = ("db", "log", "run")
+OWN_FILES = ("clouds.yaml", "openrc", "demo_key", "demo_key.pub", "secrets.json", "secrets.lock", "cluster.key")
+OWN_DIRECTORIES = ("db", "host", "log", "run")
 WARNING = """\
 This ends all guests of the cloud in {state_dir} and removes its networks from this host{state}.
 Say --yes as well if that is meant."""

@@ -70,7 +70,7 @@ def down(layout: Layout) -> int:
 
 def admin(layout: Layout) -> Login:
     """The cloud's administrator."""
-    return Login("pileus-admin", "admin", secrets.secret(layout.state_dir, "admin-password"), "admin")
+    return Login("pileus-admin", "admin", secrets.secret(layout.state_dir, secrets.ADMIN_PASSWORD), "admin")
 
 
 def demo_user(layout: Layout) -> Login:

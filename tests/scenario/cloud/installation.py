@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pileus.kernel.process import secrets
 from tests.scenario.compute_host.private_host import GUEST_IMAGE
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class Installation:
 
     def secret(self, name: str) -> str:
         """A secret that the cloud made for itself."""
-        return json.loads((self.state / "secrets.json").read_text())[name]
+        return secrets.secret(self.state, name)
 
     def demo(self) -> str:
         """Run `pileus demo`; returns what it printed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import stat
@@ -16,6 +15,7 @@ import requests
 from keystoneauth1 import discover, session
 from keystoneauth1.identity import v3
 
+from pileus.kernel.process import secrets
 from tests.scenario.cloud.installation import BIN, run, wait_for
 
 CONFIG = """
@@ -56,7 +56,7 @@ class Command:
 
     @property
     def password(self) -> str:
-        return json.loads((self.state / "secrets.json").read_text())["admin-password"]
+        return secrets.secret(self.state, "admin-password")
 
     def auth(self, url: str) -> session.Session:
         scope = {"project_name": "admin", "user_domain_id": "default", "project_domain_id": "default"}
@@ -103,7 +103,7 @@ def test_what_holds_secrets_is_for_the_owner_only(cloud: Command) -> None:
     }
     assert open_to_others <= {"compute"}, open_to_others
     assert stat.S_IMODE(cloud.state.stat().st_mode) == 0o711
-    for name in ("clouds.yaml", "openrc", "secrets.json", "db/identity.sqlite", "log/pileus.log"):
+    for name in ("clouds.yaml", "openrc", "cluster.key", "db/identity.sqlite", "log/pileus.log"):
         assert stat.S_IMODE((cloud.state / name).stat().st_mode) == 0o600, name
 
 
@@ -118,9 +118,9 @@ def test_the_log_holds_no_secret(cloud: Command) -> None:
     assert known.get("/servers", endpoint_filter={"service_type": "compute"}).status_code == 200
     assert requests.get(cloud.url + f"/compute/v2.1/servers?marker={cloud.password}", timeout=5).status_code == 401
     log = (cloud.state / "log" / "pileus.log").read_text()
-    secrets = json.loads((cloud.state / "secrets.json").read_text())
-    for secret in (token, *secrets.values()):
-        assert secret not in log
+    for name in ("service-password-compute", "token-keys", "admin-password"):
+        assert secrets.secret(cloud.state, name) not in log
+    assert token not in log
 
 
 @pytest.mark.parametrize("service", USUAL)

@@ -112,9 +112,12 @@ Route = Callable[[str], tuple[Transport, str]]
 
 
 class ServiceSession:
-    """Requests to sibling services with this service's own token, renewed before it expires."""
+    """Requests to sibling services with this service's own token, renewed before it expires.
 
-    def __init__(self, route: Route, credentials: Credentials) -> None:
+    credentials: asked for when there is need of a token; not every role has a password.
+    """
+
+    def __init__(self, route: Route, credentials: Callable[[], Credentials]) -> None:
         self._route = route
         self._credentials = credentials
         self._token = ""
@@ -162,7 +165,7 @@ class ServiceSession:
         return self._token
 
     async def _renew(self) -> None:
-        mine = self._credentials
+        mine = self._credentials()
         user = {"name": mine.username, "password": mine.password, "domain": {"id": "default"}}
         body = {
             "auth": {

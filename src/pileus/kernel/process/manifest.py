@@ -28,7 +28,8 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     about: one sentence for the operator. start: begins the work (listens on the bus, spawns tasks through the runtime)
     and returns; `None` for an API, which the node serves. default: whether the one-process cloud runs it. needs_db:
     False for agents, which never see the service's database. once: a cloud has one of it; with more, each would do the
-    same work again. beside: roles without which it is of no use on a host.
+    same work again. beside: roles without which it is of no use on a host. secrets: names of those that it needs on a
+    host without the cluster key.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     needs_db: bool = True
     once: bool = False
     beside: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
     @property
     def is_api(self) -> bool:

@@ -93,6 +93,8 @@ class Node:
             await self._serve()
         for runtime in self.runtimes.values():
             for role in self.chosen(runtime.service):
+                for name in role.secrets:
+                    self.secret(name)  # what is missing is said now, not at the first use
                 if role.start is not None:
                     await role.start(runtime)
         await self._settle()
@@ -133,16 +135,16 @@ class Node:
             database=database,
             policy=_policy(service, policy_file),
             session=ServiceSession(
-                self.siblings.route, Credentials(service.type, self.service_password(service.type))
+                self.siblings.route, lambda: Credentials(service.type, self.service_password(service.type))
             ),
         )
 
     def service_password(self, service_type: str) -> str:
-        """The password of a service's own user; made at the first start and kept, for the owner only."""
-        return self.secret(f"service-password-{service_type}")
+        """The password of a service's own user."""
+        return self.secret(secrets.service_password(service_type))
 
     def secret(self, name: str) -> str:
-        """A random secret of this cloud, made on first use and kept in the state directory."""
+        """A secret of this cloud. Raises ConfigError on a host of agents that was not given it."""
         return secrets.secret(Path(self.config.state_dir), name)
 
     def _authenticator(self, runtime: Runtime[Any]) -> Authenticate:

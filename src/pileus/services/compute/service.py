@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pileus.kernel.process import Role, Runtime, Service
+from pileus.kernel.process.secrets import service_password
 from pileus.services.compute import errors, quotas
 from pileus.services.compute.api import ROUTES
 from pileus.services.compute.clients.image import ImageClient
@@ -53,6 +54,7 @@ SERVICE = Service(
         ),
         Role(
             name="compute-agent", start=agent.start, needs_db=False, beside=("network-l2",),
+            secrets=(service_password("compute"),),
             about="Builds and watches the guests of its host; needs no database.",
         ),
     ),

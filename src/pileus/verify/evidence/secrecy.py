@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import stat
 from collections.abc import Iterable, Iterator
@@ -10,12 +11,14 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from pileus.kernel.process.secrets import FILE as SECRETS_FILE
+from pileus.kernel.process import secrets
 from pileus.verify.installation import Installation
 
 READ_BYTES = 4 * 2**20
 OVERLAP_BYTES = 4_096  # a secret may lie across two blocks
 SHORTEST_SECRET = 12
+DERIVED = (secrets.ADMIN_PASSWORD, "demo-password", "token-keys")
+"""Secrets that only their name in the code says, besides the passwords of the services' users."""
 OTHERS_READ, OTHERS_ENTER = 0o004, 0o001
 
 SHAPES: dict[str, bytes] = {
@@ -25,12 +28,15 @@ SHAPES: dict[str, bytes] = {
 """Secrets that are known by how they look."""
 
 SECRET_FILES: tuple[tuple[str, str], ...] = (
-    (SECRETS_FILE, "the cloud's passwords"),
+    (secrets.KEY_FILE, "the cloud's key"),
+    (secrets.FILE, "the cloud's passwords"),
     ("clouds.yaml", "a password"),
     ("openrc", "a password"),
     ("demo_key", "a private key"),
     ("db/*", "a database"),
     ("identity/**/*", "keys of tokens"),
+    ("host/*.key", "a private key"),
+    ("join/*", "a private key"),
     ("log/*", "a log"),
 )
 """In the state directory. Guests' files and images have tables of their own, because they may lie elsewhere."""
@@ -56,10 +62,13 @@ class ExposedRecord(msgspec.Struct, frozen=True):
 def secrets_of(installation: Installation) -> dict[str, bytes]:
     """The cloud's own secrets by what they are."""
     state_dir = installation.state_dir
-    found: dict[str, bytes] = {}
-    if (state_dir / SECRETS_FILE).exists():
-        known = msgspec.json.decode((state_dir / SECRETS_FILE).read_bytes(), type=dict[str, str])
-        found |= {f"secret {name}": value.encode() for name, value in known.items()}
+    derived = (*DERIVED, *(secrets.service_password(kind) for kind in installation.services))
+    known = secrets.known(state_dir, derived)
+    found = {f"secret {name}": value.encode() for name, value in known.items()}
+    if (key_file := state_dir / secrets.KEY_FILE).exists():
+        found["cluster key"] = key_file.read_bytes()
+        found["cluster key in base64"] = base64.urlsafe_b64encode(found["cluster key"]).rstrip(b"=")
+    # Before their first start with this version older clouds have the keys of tokens here, not in the database.
     for path in sorted((state_dir / "identity").rglob("*")):
         if path.is_file() and path.name.isdecimal():
             found[f"token key {path.name}"] = path.read_bytes().strip()

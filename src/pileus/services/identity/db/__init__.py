@@ -9,6 +9,7 @@ from pileus.services.identity.db import (  # noqa: F401
     revocations,
     roles,
     services,
+    token_keys,
     users,
 )
 from pileus.services.identity.db.metadata import METADATA

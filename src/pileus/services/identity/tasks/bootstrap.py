@@ -20,8 +20,10 @@ from pileus.services.identity.db.regions import Region
 from pileus.services.identity.db.roles import Role
 from pileus.services.identity.db.services import CatalogService
 from pileus.services.identity.db.users import User
-from pileus.services.identity.drivers.tokens.fernet import FernetSealer, KeyRepository
+from pileus.services.identity.drivers.tokens.fernet import FernetSealer
 from pileus.services.identity.logic.password_hash import hash_random_secret, matches_random
+from pileus.services.identity.tasks import token_keys
+from pileus.services.identity.tasks.token_keys import TokenKeys
 
 DEFAULT_DOMAIN = "default"
 ROLES = ("admin", "manager", "member", "reader", "service")
@@ -49,10 +51,11 @@ class Plan(msgspec.Struct, frozen=True):
 async def set_up(rt: Runtime[IdentityConfig]) -> None:
     """Keys, what the handlers need, and the first rows."""
     config = rt.config
-    keys = KeyRepository(rt.state_dir / "keys", max_active_keys=config.max_active_keys)
-    keys.set_up()
+    keys = TokenKeys(rt)
+    await keys.set_up()  # first of all: a process with a wrong key must change no password
+    rt.every(token_keys.READ_EVERY_S, keys.read, name="token keys")
     rt.put(keys)
-    tokens = Tokens(rt, FernetSealer(keys))
+    tokens = Tokens(rt, FernetSealer(keys.ring), keys.look_again)
     rt.put(tokens)
 
     async def forget(_event: TokensRevoked) -> None:

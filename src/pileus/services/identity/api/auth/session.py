@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -26,30 +26,42 @@ R = TypeVar("R")
 class Tokens:
     """Seals and opens tokens; validates them against the database."""
 
-    def __init__(self, rt: Runtime[IdentityConfig], sealer: Sealer) -> None:
+    def __init__(
+        self, rt: Runtime[IdentityConfig], sealer: Sealer, look_again: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """look_again: reads the sealer's keys anew; whether there is one that it did not have."""
         self._rt = rt
         self._sealer = sealer
+        self._look_again = look_again
         self.cache = TokenCache(self._body_of, rt.clock)
 
     def seal(self, payload: TokenPayload) -> str:
         """The token with this content."""
         return self._sealer.seal(token_payload.pack(payload))
 
-    def open(self, token: str, *, allow_expired: bool = False) -> TokenPayload | None:
+    async def open(self, token: str, *, allow_expired: bool = False) -> TokenPayload | None:
         """What a token carries; None when it is not ours or expired.
 
         allow_expired: also one that expired within the configured window, for work that was begun in time.
         """
         try:
-            payload = token_payload.unpack(self._sealer.unseal(token))
+            payload = token_payload.unpack(await self._unseal(token))
         except (InvalidToken, token_payload.MalformedPayload):
             return None
         window_s = self._rt.config.allow_expired_window_s if allow_expired else 0
         return payload if self._rt.clock.now() < payload.expires_at + timedelta(seconds=window_s) else None
 
+    async def _unseal(self, token: str) -> bytes:
+        try:
+            return self._sealer.unseal(token)
+        except InvalidToken:
+            if not await self._look_again():
+                raise
+            return self._sealer.unseal(token)
+
     async def validate(self, token: str, *, allow_expired: bool = False) -> TokenDetails | None:
         """What a token means now; None when it is not valid."""
-        payload = self.open(token, allow_expired=allow_expired)
+        payload = await self.open(token, allow_expired=allow_expired)
         return None if payload is None else await self._rt.db.read(tokens.details, payload)
 
     async def context_of(self, token: str) -> Context:

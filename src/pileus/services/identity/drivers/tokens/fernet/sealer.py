@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cryptography import fernet
 
-from pileus.services.identity.drivers.tokens.fernet.keys import KeyRepository
+from pileus.services.identity.drivers.tokens.fernet.keys import KeyRing
 from pileus.services.identity.drivers.tokens.interface import InvalidToken
 
 MAX_TOKEN_CHARS = 1_024
@@ -13,7 +13,7 @@ MAX_TOKEN_CHARS = 1_024
 class FernetSealer:
     """See `Sealer`."""
 
-    def __init__(self, keys: KeyRepository) -> None:
+    def __init__(self, keys: KeyRing) -> None:
         self.keys = keys
 
     def seal(self, content: bytes) -> str:
