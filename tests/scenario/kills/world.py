@@ -128,7 +128,7 @@ def _processes() -> Iterator[str]:
         with contextlib.suppress(OSError):
             words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
             program = Path(words[0]).name
-            if program.startswith("qemu-system"):
+            if program.startswith("qemu-system") and "-uuid" in words:  # else libvirt asks it what it can do
                 yield f"guest {words[words.index('-uuid') + 1]}"
             elif program == "dnsmasq":
                 yield "dnsmasq " + next((word for word in words if word.startswith("--pid-file=")), "")
