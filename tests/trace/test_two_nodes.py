@@ -31,7 +31,8 @@ def host_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory, host_directory: Path) -> Iterator[Cloud]:
     """Everything but the agents of a host in one node; these in another, on the same bus."""
-    roles = [role.name for service in discover() for role in service.roles if role.name not in HOST_ROLES]
+    roles = [role.name for service in discover() if service.offered for role in service.roles]
+    roles = [role for role in roles if role not in HOST_ROLES]
     with Cloud(tmp_path_factory.mktemp("control"), roles=roles) as running:
         host = running.run(_start(running, host_directory))
         yield running

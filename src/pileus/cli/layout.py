@@ -43,11 +43,14 @@ class Layout(msgspec.Struct, frozen=True):
         return self.state_dir / "openrc"
 
 
-def find(config: str | None, state_dir: str | None) -> Layout:
-    """The layout for `--config` and `--state-dir`, else $PILEUS_CONFIG, else /etc/pileus/pileus.toml, else defaults."""
+def find(config: str | None, state_dir: str | None, *, may_be_missing: bool = False) -> Layout:
+    """The layout for `--config` and `--state-dir`, else $PILEUS_CONFIG, else /etc/pileus/pileus.toml, else defaults.
+
+    may_be_missing: the named file is to be written.
+    """
     named = config or os.environ.get("PILEUS_CONFIG")
     path = Path(named) if named else SYSTEM_CONFIG if SYSTEM_CONFIG.exists() else None
-    if named and path is not None and not path.exists():
+    if named and path is not None and not path.exists() and not may_be_missing:
         raise configuration.ConfigError(f"there is no configuration file {path}")
     tables = configuration.load(path)
     if state_dir is not None:

@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point of `pileus`. Returns the exit status: 0 fine, 1 something is wrong, 2 bad usage."""
     options = _parser().parse_args(arguments)
     try:
-        layout = layouts.find(options.config, options.state_dir)
+        layout = layouts.find(options.config, options.state_dir, may_be_missing=options.command is _join)
         return options.command(layout, options)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"pileus: {error}", file=sys.stderr)
@@ -74,9 +74,31 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--process", metavar="NAME", help="what table [processes] of the configuration says of it")
     serve.add_argument("--list", action="store_true", help="show all roles")
     serve.add_argument("--port", type=_port, metavar="N", help="HTTP port, if there is an API among the roles")
+    _add_hosts(add)
     run = add("run", _run, "Run the cloud in the foreground.")
     run.add_argument("--role", action="append", metavar="ROLE", help="only these roles (may be given several times)")
     return parser
+
+
+def _add_hosts(add: Callable[..., argparse.ArgumentParser]) -> None:
+    host = add("host", _host, "On a controller: who may join the cloud as a host, and who has.")
+    actions = host.add_subparsers(dest="action", required=True, metavar="ACTION")
+    token = actions.add_parser("token", help="Print a token that lets one host join.")
+    token.add_argument(
+        "--process", action="append", required=True, metavar="NAME=ROLE,…[:PORT]", dest="processes",
+        help="a process that the host is to run, with a port if there is an API in it (may be given several times)",
+    )
+    token.add_argument("--ttl-s", type=int, metavar="SECONDS", help="how long it is good (default: [join] token_ttl_s)")
+    actions.add_parser("list", help="Show the hosts that joined.")
+    remove = actions.add_parser("remove", help="Forget a host that is no more, so that its name is free.")
+    remove.add_argument("name", metavar="HOST")
+    for sub in actions.choices.values():  # also after the action; what stands before it is kept
+        sub.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        sub.add_argument("--state-dir", metavar="DIR", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    join = add("join", _join, "Make this machine a host of a cloud, with a token from one of its controllers.")
+    join.add_argument("token", nargs="?", default="-", metavar="TOKEN", help="the token; `-`: ask for it (default)")
+    join.add_argument("--token-file", metavar="FILE", help="read the token from a file")
+    join.add_argument("--host", metavar="NAME", help="this host's name in the cloud (default: the machine's)")
 
 
 def _port(text: str) -> int:
@@ -183,6 +205,20 @@ def _systemd(layout: Layout, options: argparse.Namespace) -> int:
         return systemd.show(layout)
     directory = Path(options.directory) if options.directory else systemd.UNIT_DIRECTORY
     return systemd.install(layout, directory, enable=options.enable)
+
+
+def _host(layout: Layout, options: argparse.Namespace) -> int:
+    from pileus.cli import host
+
+    if options.action == "token":
+        return host.token(layout, options.processes, options.ttl_s)
+    return host.remove(layout, options.name) if options.action == "remove" else host.show(layout)
+
+
+def _join(layout: Layout, options: argparse.Namespace) -> int:
+    from pileus.cli import joining
+
+    return joining.join(layout, options.token, options.token_file, options.host)
 
 
 def _run(layout: Layout, options: argparse.Namespace) -> int:

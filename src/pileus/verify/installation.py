@@ -32,7 +32,7 @@ class Installation:
     def __init__(self, node: NodeConfig, tables: Mapping[str, Any]) -> None:
         self.node = node
         self.tables = {name: dict(table) for name, table in tables.items()}
-        self.services = {service.type: service for service in discover()}
+        self.services = {service.type: service for service in discover() if service.offered}
         self.state_dir = Path(node.state_dir)
         self.ownership = Ownership(node.cloud)
 

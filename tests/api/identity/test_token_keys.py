@@ -1,4 +1,4 @@
-"""Token keys as a cloud's processes live with them: taken over from files, rotated under another process, not mixed up."""
+"""Token keys as a cloud's processes live with them: taken over from files, rotated under another process."""
 
 from __future__ import annotations
 

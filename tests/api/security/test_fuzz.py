@@ -20,7 +20,7 @@ from .shapes import encoded, hostile_bodies
 
 BUDGET_S = 20.0  # for each of the parts below; an even sample of the corpus is sent within it
 SEED = 7
-SERVICES = tuple(service.type for service in discover())
+SERVICES = tuple(service.type for service in discover() if service.offered)
 VERSIONS = {"compute": ("compute 2.1", "compute latest"), "placement": ("placement latest",)}
 IDS = (
     "x", "%00", "%0d%0aX-Injected:%20yes", "%C3%A9%F0%9F%90%8D", "%FF%FE", "..", "%2e%2e%2f%2e%2e%2fetc%2fpasswd",

@@ -47,9 +47,9 @@ class Process:
         return done
 
     def read(self) -> bool:
-        return self.ring.load(key.wrapped for key in self.keys())
+        return self.ring.load(key.wrapped for key in self.kept())
 
-    def keys(self) -> list[TokenKey]:
+    def kept(self) -> list[TokenKey]:
         return asyncio.run(self.database.read(token_keys.in_order))
 
     def rotate(self, primary_age_s: float = 0.0, staged_age_s: float = 0.0) -> bool:
@@ -69,14 +69,14 @@ def test_the_first_process_makes_a_primary_and_a_staged_key(database: Database) 
     here, there = Process(database), Process(database)
     assert here.set_up()
     assert not there.set_up()
-    assert [bool(key.primary_since) for key in here.keys()] == [True, False]
+    assert [bool(key.primary_since) for key in here.kept()] == [True, False]
     assert there.sealer.unseal(here.sealer.seal(b"content")) == b"content"
 
 
 def test_what_is_in_the_database_opens_no_token(database: Database) -> None:
     here = process(database)
     token = here.sealer.seal(b"content")
-    for key in here.keys():
+    for key in here.kept():
         with pytest.raises(ValueError):  # noqa: PT011
             Fernet(key.wrapped.encode()).decrypt(token.encode() + b"==")
     with pytest.raises(WrongWrapping):
@@ -104,22 +104,23 @@ def test_a_token_lives_until_its_key_is_too_old(database: Database) -> None:
     here.read()
     with pytest.raises(InvalidToken):
         here.sealer.unseal(token)
-    assert len(here.keys()) == KEEP
+    assert len(here.kept()) == KEEP
 
 
 def test_nobody_rotates_too_early(database: Database) -> None:
     here = process(database)
-    before = here.keys()
+    before = here.kept()
     assert not here.rotate(primary_age_s=60)
     assert not here.rotate(staged_age_s=60), "others may not have read the staged key yet"
-    assert here.keys() == before
+    assert here.kept() == before
 
 
 def test_processes_that_find_it_due_together_rotate_once(database: Database) -> None:
     here = process(database)
     day_old = datetime.now(UTC) - timedelta(days=1)
     database.run(lambda tx: tx.execute(TOKEN_KEYS.update().values(made_at=day_old)))
-    database.run(lambda tx: tx.execute(TOKEN_KEYS.update().where(TOKEN_KEYS.c.number == 1).values(primary_since=day_old)))
+    primary = TOKEN_KEYS.update().where(TOKEN_KEYS.c.number == 1)
+    database.run(lambda tx: tx.execute(primary.values(primary_since=day_old)))
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(lambda _: here.rotate(3_600, 60), range(4))) == [False, False, False, True]
     assert len(database.run(lambda tx: tx.all(select(TOKEN_KEYS.c.number)))) == 3

@@ -64,6 +64,13 @@ def test_a_host_of_agents_makes_no_key_and_says_what_it_lacks(tmp_path: Path) ->
     assert not secrets.is_controller(tmp_path)
 
 
+def test_a_host_that_needs_no_secret_makes_no_key_either(tmp_path: Path) -> None:
+    write(tmp_path)
+    with pytest.raises(ConfigError, match="made for agents only"):
+        secrets.secret(tmp_path, "admin-password")
+    assert not (tmp_path / secrets.KEY_FILE).exists()
+
+
 @pytest.mark.parametrize(("name", "content"), [(secrets.KEY_FILE, b"short"), (secrets.FILE, b"{half")])
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)

@@ -29,7 +29,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     and returns; `None` for an API, which the node serves. default: whether the one-process cloud runs it. needs_db:
     False for agents, which never see the service's database. once: a cloud has one of it; with more, each would do the
     same work again. beside: roles without which it is of no use on a host. secrets: names of those that it needs on a
-    host without the cluster key.
+    host without the cluster key. needs_broker: of no use, and so not run by default, where all roles are in one process.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     once: bool = False
     beside: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    needs_broker: bool = False
 
     @property
     def is_api(self) -> bool:
@@ -57,7 +58,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     tables that they are kept in. render_fault: (error, request id) -> (body, media type).
     versioned_prefix: microversions are negotiated for paths that begin with it. setup: runs once before any role, after
     migrations: puts what handlers need into the runtime. authenticate: checks a token here; only identity has one.
-    aliases: more catalogue entries of the same URL, by type, with their names. media_types: what a JSON body may be
+    aliases: more catalogue entries of the same URL, by type, with their names. offered: whether clients find it in the
+    catalogue and it has a user there; False for what is for the cloud itself. media_types: what a JSON body may be
     declared as (a body that is not declared at all passes); empty: the service does not look.
     """
 
@@ -83,6 +85,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     authenticate: Callable[[Runtime[Any], str], Awaitable[Context]] | None = None
     aliases: Mapping[str, str] = msgspec.field(default_factory=dict)
     media_types: tuple[str, ...] = ()
+    offered: bool = True
 
     def is_versioned(self, path: str) -> bool:
         """Whether microversions apply to a path below the mount."""

@@ -79,7 +79,7 @@ class Node:
         recorder = collecting.begin(self)  # first: what all other tasks do is recorded
         await self.bus.open()
         for service in self.services.values():
-            if self._wanted is None or self.chosen(service):
+            if self.chosen(service) or (self._wanted is None and service.offered):
                 self.runtimes[service.type] = await self._build(service)
         if self._databases:
             self._databases.append(await collecting.keep(self, recorder))
@@ -104,12 +104,17 @@ class Node:
     def chosen(self, service: Service) -> tuple[Role, ...]:
         """The roles of a service that run here."""
         wanted = self._wanted
-        return tuple(role for role in service.roles if (role.default if wanted is None else role.name in wanted))
+        if wanted is None:
+            alone = isinstance(self.bus, LocalBus)
+            return tuple(role for role in service.roles if role.default and not (role.needs_broker and alone))
+        return tuple(role for role in service.roles if role.name in wanted)
 
     def serves(self, kind: str) -> bool:
         """Whether the API of a service is in this process."""
         service = self.services.get(kind)
-        return service is not None and (self._wanted is None or any(role.is_api for role in self.chosen(service)))
+        if service is None:
+            return False
+        return (self._wanted is None and service.offered) or any(role.is_api for role in self.chosen(service))
 
     async def _settle(self) -> None:
         try:

@@ -1,8 +1,8 @@
 """Secrets of a cloud: derived from its cluster key, or written down by name. All in files for their owner only.
 
-Whoever holds the cluster key (`cluster.key`: every controller) knows every secret of the cloud without asking anybody. A
-secret that `secrets.json` names is the one written there: clouds that are older than the key go on with theirs. A host
-that only runs agents has no key, only a `secrets.json` with what its roles need.
+Whoever holds the cluster key (`cluster.key`: every controller) knows every secret of the cloud without asking anybody.
+A secret that `secrets.json` names is the one written there: clouds that are older than the key go on with theirs. A
+host that only runs agents has no key, only a `secrets.json` with what its roles need.
 """
 
 from __future__ import annotations
@@ -85,8 +85,9 @@ def cluster_key(state_dir: Path) -> bytes:
 
 def is_controller(state_dir: Path) -> bool:
     """Whether this host holds the cluster key, or is the one to make it."""
-    written = overriding(state_dir)
-    return (state_dir / KEY_FILE).exists() or not written or ADMIN_PASSWORD in written
+    if (state_dir / KEY_FILE).exists() or not (state_dir / FILE).exists():
+        return True
+    return ADMIN_PASSWORD in overriding(state_dir)  # of an older cloud; a host of agents is never given it
 
 
 def _make_key(state_dir: Path) -> bytes:
@@ -96,7 +97,6 @@ def _make_key(state_dir: Path) -> bytes:
         fcntl.flock(lock, fcntl.LOCK_EX)  # held for one small write; it goes with the process
         if path.exists():
             return _checked(path, path.read_bytes())
-        # Every cloud's own list names its administrator, that of an agents' host never does.
         if not is_controller(state_dir):
             raise NoClusterKey(f"this host has no {KEY_FILE}: it was made for agents only")
         key = secrets.token_bytes(KEY_BYTES)

@@ -69,12 +69,13 @@ async def set_up(rt: Runtime[IdentityConfig]) -> None:
 def _plan(rt: Runtime[IdentityConfig]) -> Plan:
     node = rt.node
     offered = []
-    for service in node.services.values():
+    known = [service for service in node.services.values() if service.offered]
+    for service in known:
         url = node.siblings.catalog_url(node.config, service)
         offered.append(Offered(service.type, service.name, service.description, url))
         for kind, name in service.aliases.items():
             offered.append(Offered(kind, name, service.description, url))
-    passwords = {kind: node.service_password(kind) for kind in node.services}
+    passwords = {service.type: node.service_password(service.type) for service in known}
     return Plan(node.secret("admin-password"), node.config.region, tuple(offered), passwords)
 
 

@@ -1,0 +1,1 @@
+"""What new hosts may ask."""
