@@ -50,9 +50,15 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 class BusConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Table [bus]: how roles reach each other. url: `local` when all are in one process, else a broker's, such as
-    `amqp://user:password@10.0.0.1:5672/`."""
+    `amqp://user:password@10.0.0.1:5672/`, or a list with that of each member of its cluster."""
 
-    url: str = "local"
+    url: str | list[str] = "local"
+
+    @property
+    def brokers(self) -> tuple[str, ...]:
+        """The URLs of the broker's members; none when messages stay in the process."""
+        given = [self.url] if isinstance(self.url, str) else self.url
+        return () if given == ["local"] else tuple(given)
 
 
 def load(path: Path | None) -> dict[str, Any]:

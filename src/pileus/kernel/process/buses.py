@@ -14,18 +14,29 @@ SECTION = "bus"
 
 def is_local(tables: dict[str, Any]) -> bool:
     """Whether messages stay inside the process."""
-    return configuration.section(tables, SECTION, BusConfig).url == "local"
+    table = configuration.section(tables, SECTION, BusConfig)
+    check_brokers(table)
+    return not table.brokers
+
+
+def check_brokers(table: BusConfig) -> None:
+    """Raises ConfigError unless [bus] url names what can be connected to."""
+    if table.url == []:
+        raise ConfigError(f"[{SECTION}] url: the list is empty; name each member of the broker's cluster")
+    if any(not url.startswith(("amqp://", "amqps://")) for url in table.brokers):
+        raise ConfigError(  # without the URL: it may hold a password
+            f"[{SECTION}] url: neither `local` nor the URL of an AMQP broker, or a list of such URLs"
+        )
 
 
 def make_bus(config: NodeConfig, tables: dict[str, Any]) -> Bus:
     """The bus that table [bus] describes, not open yet. Raises ConfigError."""
-    url = configuration.section(tables, SECTION, BusConfig).url
-    if url == "local":
+    table = configuration.section(tables, SECTION, BusConfig)
+    check_brokers(table)
+    if not table.brokers:
         return LocalBus()
-    if not url.startswith(("amqp://", "amqps://")):
-        raise ConfigError(f"[{SECTION}] url: neither `local` nor the URL of an AMQP broker")  # it may hold a password
     try:
         from pileus.kernel.bus.amqp import AmqpBus
     except ImportError as error:
         raise ConfigError(f"[{SECTION}] url: a broker needs the Python package {error.name}") from error
-    return AmqpBus(url, cloud=config.cloud, name=f"pileus on {config.host}, process {os.getpid()}")
+    return AmqpBus(table.brokers, cloud=config.cloud, name=f"pileus on {config.host}, process {os.getpid()}")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import aio_pika
@@ -17,8 +18,9 @@ import msgspec
 
 from pileus.kernel.bus.amqp.calls import Calls, headers
 from pileus.kernel.bus.amqp.consumers import Consumer, EventConsumer, TopicConsumer
-from pileus.kernel.bus.amqp.link import LOST, Disconnected, Link, Refused, Session, Unroutable
+from pileus.kernel.bus.amqp.link import Link, Session
 from pileus.kernel.bus.amqp.names import CAST_KEPT_S, DEAD_QUEUE, EVENTS_KEPT_S, Names
+from pileus.kernel.bus.amqp.sender import LOST, Disconnected, Refused, Unroutable
 from pileus.kernel.bus.hops import asking
 from pileus.kernel.bus.listener import Listener
 from pileus.kernel.bus.messages import DEFAULT_CALL_TIMEOUT_S, Event, Handler, Message, encode
@@ -31,12 +33,15 @@ SETTLE_TIMEOUT_S = 30.0
 
 
 class AmqpBus:
-    """See `Bus`. url: of the broker, with user and password. cloud: begins all names there. name: of this process, as
-    the broker shows its connection."""
+    """See `Bus`. url: of the broker, with user and password, or of each member of its cluster. cloud: begins all names
+    there. name: of this process, as the broker shows its connection.
 
-    def __init__(self, url: str, *, cloud: str, name: str) -> None:
+    lost: how many casts and events no broker took."""
+
+    def __init__(self, url: str | Sequence[str], *, cloud: str, name: str) -> None:
+        self.lost = 0
         self._names = Names(cloud)
-        self._link = Link(url, name, self._prepare)
+        self._link = Link([url] if isinstance(url, str) else url, name, self._prepare)
         self._calls = Calls(self._link, self._names)
         self._events = EventConsumer(self._link, self._names)
         self._consumers: dict[Consumer, asyncio.Task[Any]] = {}
@@ -49,6 +54,12 @@ class AmqpBus:
                 await self._link.session()
         except TimeoutError:
             log.warning("going on without the message broker; it is tried again and again")
+
+    @property
+    def broker(self) -> str | None:
+        """The address of the member in use; None while there is none."""
+        session = self._link.now()
+        return None if session is None else session.address
 
     async def _prepare(self, session: Session) -> None:
         await session.prepare(self._names.events, self._names.dead, DEAD_QUEUE)
@@ -108,7 +119,7 @@ class AmqpBus:
     async def cast(self, topic: str, message: Message) -> None:
         letter = aio_pika.Message(
             encode(message), type=type(message).__name__, headers=headers(), expiration=CAST_KEPT_S,
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT, message_id=uuid.uuid4().hex,
         )
         await self._lose(lambda session: session.send(self._names.queue(topic), letter, mandatory=True), topic)
 
@@ -121,12 +132,14 @@ class AmqpBus:
         """Send now or never."""
         session = self._link.now()
         if session is None:
+            self.lost += 1
             log.debug("%s is lost: no connection", what)
             return
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await send(session)
         except (Disconnected, Unroutable, Refused, TimeoutError) as error:
+            self.lost += 1
             log.debug("%s is lost: %s", what, type(error).__name__)
 
     # -- end -------------------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ import msgspec
 from aio_pika.abc import AbstractIncomingMessage, HeadersType
 
 from pileus.kernel import context as ctx
-from pileus.kernel.bus.amqp.link import LOST, Disconnected, Link, Pause, Refused, Session, Unroutable
+from pileus.kernel.bus.amqp.link import Link, Pause, Session
 from pileus.kernel.bus.amqp.names import ABSENT_S, Names
+from pileus.kernel.bus.amqp.sender import LOST, Disconnected, Refused, Unroutable, cancelled_by_us
 from pileus.kernel.bus.messages import NoListener
 from pileus.kernel.errors import RemoteError
 
@@ -99,7 +100,7 @@ class Calls:
             call.patient = True
             return False
         except Refused:
-            # Full, or the broker has just begun and its queues are not all there yet.
+            # Full, or the broker has just begun, or lost a member, and its queues are not all there yet.
             call.patient = True
             call.refused_since = call.refused_since or time.monotonic()
             if time.monotonic() - call.refused_since > REFUSED_S:
@@ -164,13 +165,15 @@ class Presence:
     async def _is_served(self, session: Session, topic: str) -> bool:
         try:
             channel = await session.connection.channel(publisher_confirms=False)
-        except LOST:
+            try:
+                queue = await channel.get_queue(self._names.queue(topic), ensure=True)
+                return bool(queue.declaration_result.consumer_count)
+            except LOST:
+                return session.lost.done()  # no such queue, unless it was the connection
+            finally:
+                with contextlib.suppress(*LOST):
+                    await channel.close()
+        except (asyncio.CancelledError, *LOST):
+            if cancelled_by_us():
+                raise
             return True  # not known; the lost connection is somebody else's business
-        try:
-            queue = await channel.get_queue(self._names.queue(topic), ensure=True)
-            return bool(queue.declaration_result.consumer_count)
-        except LOST:
-            return session.lost.done()  # no such queue, unless it was the connection
-        finally:
-            with contextlib.suppress(*LOST):
-                await channel.close()

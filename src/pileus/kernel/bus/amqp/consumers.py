@@ -16,8 +16,9 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from pileus.kernel import context as ctx
 from pileus.kernel.bus.amqp.calls import CONTEXT, FAULT, Fault
-from pileus.kernel.bus.amqp.link import LOST, Disconnected, Link, Pause, Refused, Session, cancelled_by_us
+from pileus.kernel.bus.amqp.link import Link, Pause, Session
 from pileus.kernel.bus.amqp.names import EVENT_QUEUE, MAX_DELIVERIES, TOPIC_QUEUE, Names
+from pileus.kernel.bus.amqp.sender import LOST, Disconnected, Refused, cancelled_by_us
 from pileus.kernel.bus.listener import MAX_RUNNING_PER_TOPIC, Listener
 from pileus.kernel.bus.messages import Event, Handler
 from pileus.kernel.context import Context
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 SETUP_TIMEOUT_S = 5.0  # a broker that has just begun may leave a question unanswered
 SETUPS_BEFORE_RENEWAL = 2
+SETUPS_BEFORE_RENEWAL_ON_A_CLUSTER = 12  # where a queue that does not answer may just be without its majority
+MAX_ANSWERS_KEPT = 1_000  # of each topic
+MAX_KEPT_ANSWER_BYTES = 16 * 1024
 REMOVAL_LOOKS = 20
 REMOVAL_LOOK_S = 0.05
 
@@ -77,7 +81,8 @@ class Consumer(ABC):
             await ended.wait()
         finally:
             with contextlib.suppress(*LOST):
-                await channel.close()
+                async with asyncio.timeout(SETUP_TIMEOUT_S):  # the broker may still be busy with what was given up
+                    await channel.close()
 
     def spawn(self, work: Any) -> None:
         """A task that ends with the consumer. The library's own tasks end with the channel, half-way through."""
@@ -103,7 +108,9 @@ class TopicConsumer(Consumer):
         super().__init__(link, names)
         self._listener = listener
         self._running: dict[str, asyncio.Task[bytes]] = {}
+        self._finished: dict[str, asyncio.Task[bytes]] = {}  # oldest first
         self._setups = 0
+        self._renewal = SETUPS_BEFORE_RENEWAL_ON_A_CLUSTER if link.has_choice else SETUPS_BEFORE_RENEWAL
 
     @property
     def what(self) -> str:
@@ -112,7 +119,7 @@ class TopicConsumer(Consumer):
     async def consume(self, channel: AbstractChannel) -> None:
         name = self._names.queue(self._listener.topic)
         await channel.set_qos(prefetch_count=MAX_RUNNING_PER_TOPIC)
-        if self._setups >= SETUPS_BEFORE_RENEWAL:
+        if self._setups >= self._renewal:
             # A broker killed in the first second of a quorum queue forgets half of it: it is there, and dead.
             log.warning("the queue of %s does not answer; it is made anew", self.what)
             await channel.queue_delete(name)
@@ -156,10 +163,10 @@ class TopicConsumer(Consumer):
             log.info("the answer to %s could not be sent; it will be asked for again", message.type)
 
     def _work(self, message: AbstractIncomingMessage) -> asyncio.Task[bytes]:
-        """The handler's task: the one that runs already, if this is the same message again."""
+        """The handler's task: the one that runs, or has run, if this is the same message again."""
         key = message.message_id or uuid.uuid4().hex
-        if (running := self._running.get(key)) is not None:
-            return running
+        if (known := self._running.get(key) or self._finished.get(key)) is not None:
+            return known
         task = asyncio.get_running_loop().create_task(self._handle(message))
         self._running[key] = task
         self._tasks.add(task)
@@ -169,8 +176,15 @@ class TopicConsumer(Consumer):
     def _done(self, key: str, task: asyncio.Task[bytes]) -> None:
         del self._running[key]
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waits has it; if nobody does any more, it is not lost by mistake
+        if task.cancelled():
+            return
+        error = task.exception()  # whoever waits has it; if nobody does any more, it is not lost by mistake
+        if error is None and len(task.result()) > MAX_KEPT_ANSWER_BYTES:
+            return
+        # The broker may die before it knows that this is done, and another of its members give it to us again.
+        self._finished[key] = task
+        while len(self._finished) > MAX_ANSWERS_KEPT:
+            del self._finished[next(iter(self._finished))]
 
     async def _handle(self, message: AbstractIncomingMessage) -> bytes:
         ctx.enter(_context(message))
@@ -184,7 +198,8 @@ class TopicConsumer(Consumer):
         if fault is not None:
             headers[FAULT] = msgspec.json.encode(Fault(fault.code, fault.type, fault.text)).decode()
         reply = aio_pika.Message(answer, correlation_id=message.correlation_id, headers=headers)
-        await session.send(message.reply_to or "", reply)
+        with contextlib.suppress(Refused):  # its queue went with a member; the caller asks again, and gets this answer
+            await session.send(message.reply_to or "", reply)
 
     async def _bury(self, message: AbstractIncomingMessage) -> None:
         """Keep for the operator a message whose listeners died with it, time after time, and refuse it."""

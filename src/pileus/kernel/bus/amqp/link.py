@@ -1,46 +1,32 @@
-"""The connection to the broker: one at a time, made again when it is lost, with growing pauses up to a bound."""
+"""The connection to the broker: one at a time, made again when it is lost, with growing pauses up to a bound.
+
+A cluster has several addresses. Processes begin at a random one, so that they spread over the members, and go on to the
+next at once when one is away; the pause comes after all of them were asked.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS, DeliveryError, PublishError
+from aio_pika.abc import AbstractChannel, AbstractConnection
+
+from pileus.kernel.bus.amqp.sender import CLOSE_TIMEOUT_S, LOST, Sender, cancelled_by_us
 
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
-CLOSE_TIMEOUT_S = 5.0
+REACH_TIMEOUT_S = 3.0  # of the above; who is behind a cut network does not even refuse
 HEARTBEAT_S = 10
+CHECK_EVERY_S = 2.0
+CHECK_TIMEOUT_S = 6.0  # a member that hangs or was cut off is left for another long before heartbeats tell
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 3.0
-
-LOST: tuple[type[BaseException], ...] = (*CONNECTION_EXCEPTIONS, TimeoutError)
-"""What the library raises when the connection, or a channel, is gone."""
-
-
-def cancelled_by_us() -> bool:
-    """Whether a CancelledError is meant for this task: the library cancels what waits on a connection that is lost."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-class Disconnected(Exception):
-    """The connection went away; what was sent may or may not have arrived."""
-
-
-class Unroutable(Exception):
-    """The broker has no queue for the message."""
-
-
-class Refused(Exception):
-    """The broker did not take the message: its queue is full."""
-
 
 class Pause:
     """Growing waits with jitter, so that a thousand agents do not come back at the same moment."""
@@ -59,20 +45,33 @@ class Pause:
 
 
 class Session:
-    """One connection while it lasts. `lost` is done when it is gone."""
+    """One connection while it lasts. `lost` is done when it is gone. address: of the broker, for logs."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(self, connection: AbstractConnection, address: str = "") -> None:
         self.connection = connection
+        self.address = address
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sender: AbstractChannel | None = None
-        self._events: AbstractExchange | None = None
+        self._sender = Sender(connection, self.fail)
+        self._checked: AbstractChannel | None = None
 
     async def prepare(self, events: str, dead: str, dead_arguments: dict[str, Any]) -> None:
         """The channel for sending, with confirms, and what is always there."""
-        self._sender = await self.connection.channel(publisher_confirms=True, on_return_raises=True)
-        self._events = await self._sender.declare_exchange(events, aio_pika.ExchangeType.DIRECT, durable=True)
-        await self._sender.declare_queue(dead, durable=True, arguments=dead_arguments)
-        self._sender.close_callbacks.add(self.fail)
+        channel = await self._sender.prepare(events)
+        await channel.declare_queue(dead, durable=True, arguments=dead_arguments)
+        self._checked = await self.connection.channel(publisher_confirms=False)
+
+    async def check_forever(self) -> None:
+        """Ask the broker for a sign of life again and again; fail when there is none."""
+        assert self._checked is not None
+        try:
+            while not self.lost.done():
+                await asyncio.sleep(CHECK_EVERY_S)
+                async with asyncio.timeout(CHECK_TIMEOUT_S):
+                    await self._checked.get_exchange("amq.direct", ensure=True)
+        except (asyncio.CancelledError, *LOST) as error:
+            if isinstance(error, asyncio.CancelledError) and cancelled_by_us():
+                raise
+            self.fail()
 
     def fail(self, *_: object) -> None:
         """What the session stands on is gone."""
@@ -81,28 +80,11 @@ class Session:
 
     async def send(self, queue: str, message: aio_pika.Message, *, mandatory: bool = False) -> None:
         """Into one queue; returns when the broker has it. mandatory: `Unroutable` when there is no such queue."""
-        assert self._sender is not None
-        await self._publish(self._sender.default_exchange, queue, message, mandatory)
+        await self._sender.send(queue, message, mandatory)
 
     async def tell(self, key: str, message: aio_pika.Message) -> None:
         """To every queue bound to the events named `key`."""
-        assert self._events is not None
-        await self._publish(self._events, key, message, False)
-
-    async def _publish(
-        self, exchange: AbstractExchange, key: str, message: aio_pika.Message, mandatory: bool
-    ) -> None:
-        try:
-            await exchange.publish(message, key, mandatory=mandatory)
-        except PublishError as error:
-            raise Unroutable(key) from error
-        except DeliveryError as error:
-            raise Refused(key) from error
-        except (asyncio.CancelledError, *LOST) as error:
-            if isinstance(error, asyncio.CancelledError) and cancelled_by_us():
-                raise
-            self.fail()
-            raise Disconnected(str(error)) from error
+        await self._sender.tell(key, message)
 
     async def close(self) -> None:
         """End it; never raises for a connection that is gone already."""
@@ -118,44 +100,68 @@ class Session:
 
 
 class Link:
-    """Keeps a session. `prepare` makes one usable before anybody gets it."""
+    """Keeps a session with the broker at one of `urls`. `prepare` makes one usable before anybody gets it."""
 
-    def __init__(self, url: str, name: str, prepare: Callable[[Session], Awaitable[None]]) -> None:
-        self._url = url
+    def __init__(
+        self, urls: Sequence[str], name: str, prepare: Callable[[Session], Awaitable[None]]
+    ) -> None:
+        self._urls = tuple(urls)
+        self._turn = random.randrange(len(self._urls))
         self._name = name
         self._prepare = prepare
         self._session: Session | None = None
         self._up = asyncio.Event()
         self._told = False
 
+    @property
+    def has_choice(self) -> bool:
+        """Whether there are several members to go to."""
+        return len(self._urls) > 1
+
     async def run_forever(self) -> None:
         """Loop until cancelled."""
         pause = Pause()
         while True:
-            session = await self._connect()
+            session = await self._connect_to_any()
             if session is not None:
-                log.info("connected to the message broker")
+                log.info("connected to the message broker at %s", session.address)
                 pause.reset()
                 self._told = False
-                self._session = session
-                self._up.set()
-                try:
-                    await session.lost
-                finally:
-                    self._up.clear()
-                    self._session = None
-                    await session.close()
-                log.warning("the connection to the message broker is lost")
+                await self._keep(session)
+                log.warning("the connection to the message broker at %s is lost", session.address)
             await pause.wait()
 
-    async def _connect(self) -> Session | None:
+    async def _keep(self, session: Session) -> None:
+        """Until it is lost."""
+        self._session = session
+        self._up.set()
+        checks = asyncio.get_running_loop().create_task(session.check_forever()) if self.has_choice else None
+        try:
+            await session.lost
+        finally:
+            self._up.clear()
+            self._session = None
+            if checks is not None:
+                checks.cancel()
+            await session.close()
+
+    async def _connect_to_any(self) -> Session | None:
+        for _ in self._urls:
+            url = self._urls[self._turn]
+            self._turn = (self._turn + 1) % len(self._urls)
+            if (session := await self._connect(url)) is not None:
+                return session
+        return None
+
+    async def _connect(self, url: str) -> Session | None:
         session = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 connection = await aio_pika.connect(
-                    self._url, heartbeat=HEARTBEAT_S, client_properties={"connection_name": self._name}
+                    url, heartbeat=HEARTBEAT_S, client_properties={"connection_name": self._name},
+                    timeout=REACH_TIMEOUT_S if self.has_choice else None,
                 )
-                session = Session(connection)
+                session = Session(connection, _address(url))
                 await self._prepare(session)
                 return session
         except asyncio.CancelledError:
@@ -163,7 +169,8 @@ class Link:
                 raise
         except Exception as error:  # a kernel loop: the next connection is the retry
             level = logging.DEBUG if self._told else logging.WARNING  # once, not with every try
-            log.log(level, "the message broker does not answer: %s", str(error) or type(error).__name__)
+            why = str(error) or type(error).__name__
+            log.log(level, "the message broker at %s does not answer: %s", _address(url), why)
             self._told = True
         if session is not None:
             await session.close()
@@ -180,3 +187,9 @@ class Link:
             if self.now() is None:
                 await asyncio.sleep(0)  # lost, and the loop above is about to notice
         return session
+
+
+def _address(url: str) -> str:
+    """Without user and password."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or ""

@@ -37,9 +37,15 @@ class Names(msgspec.Struct, frozen=True):
         return f"{self.cloud}.dead"
 
 
+COPIES: Final = 3
+"""On how many members of a cluster a queue is; on all when there are fewer."""
+
 TOPIC_QUEUE: Final[dict[str, Any]] = {
-    "x-queue-type": "quorum", "x-expires": round(ABSENT_S * 1000), "x-max-length": MAX_WAITING_PER_TOPIC,
-    "x-max-length-bytes": MAX_WAITING_BYTES_PER_TOPIC, "x-overflow": "reject-publish",
+    "x-queue-type": "quorum", "x-quorum-initial-group-size": COPIES, "x-expires": round(ABSENT_S * 1000),
+    "x-max-length": MAX_WAITING_PER_TOPIC, "x-max-length-bytes": MAX_WAITING_BYTES_PER_TOPIC,
+    "x-overflow": "reject-publish",
 }
-DEAD_QUEUE: Final[dict[str, Any]] = {"x-queue-type": "quorum", "x-max-length": MAX_DEAD}
+DEAD_QUEUE: Final[dict[str, Any]] = {
+    "x-queue-type": "quorum", "x-quorum-initial-group-size": COPIES, "x-max-length": MAX_DEAD,
+}
 EVENT_QUEUE: Final[dict[str, Any]] = {"x-max-length": MAX_WAITING_PER_TOPIC}
