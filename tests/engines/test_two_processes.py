@@ -6,6 +6,7 @@ Both dawdle between what a transaction has seen and what it makes of it, so that
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 import uuid
 from collections import Counter
@@ -20,6 +21,7 @@ import requests
 from sqlalchemy import Engine, event
 
 from cloud import FAKE_DRIVERS, Cloud
+from engines.mariadb import OTHER_MEMBER, SHARED
 
 AT_ONCE = 12
 START_S = 120
@@ -51,6 +53,7 @@ def _dawdle(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None
 
 def _serve_too(state_dir: Path, pipe: Connection) -> None:
     event.listen(Engine, "before_cursor_execute", _dawdle)
+    os.environ[SHARED] = os.environ.get(OTHER_MEMBER, os.environ[SHARED])
     with Cloud(state_dir, tables=_tables(), roles=API_ROLES, database="mariadb") as cloud:
         pipe.send(cloud.port)
         pipe.recv()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -218,6 +219,42 @@ def test_a_server_that_is_killed_and_started_again_loses_and_doubles_nothing() -
         placed = [order_id for future in busy for order_id in future.result(WAIT_S)]
         assert sorted(orders(first)) == sorted(placed)
         first.close()
+
+
+def test_an_outage_that_is_over_is_not_held_against_who_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pileus.kernel.db.database.RETRY_FOR_S", 1.0)
+    with MariaDB() as server:
+        database = Database(server.url(SCHEMA), name="orders")
+        database.create_all(METADATA)
+        server.kill()
+        with pytest.raises(Unavailable):
+            database.run(order, "while it is away")
+        server.resume()
+        runs: list[int] = []
+
+        def order_with_bad_luck(tx: Tx) -> str:
+            runs.append(1)
+            if len(runs) < 4:
+                server.execute(f"KILL {tx.scalar(select(func.connection_id()))}")
+            return order(tx, "with bad luck")
+
+        database.run(order_with_bad_luck)
+        assert len(runs) == 4
+        database.close()
+
+
+def test_who_queued_up_behind_an_outage_does_not_wait_as_long_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pileus.kernel.db.database.RETRY_FOR_S", 2.0)
+    with MariaDB() as server:
+        database = Database(server.url(SCHEMA), name="orders")
+        database.create_all(METADATA)
+        server.kill()
+        began = time.monotonic()
+        for _ in range(10):
+            with pytest.raises(Unavailable):
+                database.run(order, "while it is away")
+        assert time.monotonic() < began + 12.0  # ten times two seconds, if each waited
+        database.close()
 
 
 def test_a_lock_that_somebody_keeps_ends_in_a_clear_answer(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ class Verdict(enum.Enum):
     """What an error of an engine means for a transaction."""
 
     PASSES = "run again from its beginning it may well succeed"
+    AWAY = "the server cannot be used now, by anybody; it may come back"
     DUPLICATE = "a unique value is taken"
     UNFIT = "a value does not fit into its column, or is no pattern"
     NO_ROOM = "the disk is full"
@@ -44,8 +45,10 @@ class Backend(Protocol):
         """First in a write transaction: wait until no other process writes in this database."""
         ...
 
-    def commit_stands(self) -> bool:
-        """After a COMMIT that failed: whether the transaction of the latest turn is in the database all the same."""
+    def commit_stands(self, error: DBAPIError) -> bool:
+        """After a COMMIT that failed so: whether the transaction of the latest turn is in the database all the same.
+
+        When it says no, that is how it stays."""
         ...
 
     def verdict(self, error: DBAPIError) -> Verdict:
@@ -53,7 +56,9 @@ class Backend(Protocol):
         ...
 
     def migrating(self) -> AbstractContextManager[Connection]:
-        """A connection in a transaction, for schema changes, while no other process changes the schema."""
+        """A connection in a transaction, for schema changes, while no other process changes the schema.
+
+        Where the engine cannot keep that promise to the end, the next statement raises DatabaseUnavailable."""
         ...
 
     def close(self) -> None:

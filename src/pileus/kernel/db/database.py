@@ -35,6 +35,8 @@ R = TypeVar("R")
 
 TRANSACTION_ATTEMPTS = 60
 RETRY_FOR_S = 20.0
+SCHEMA_RETRY_FOR_S = 120.0
+SCHEMA_RETRY_PAUSE_S = 1.0
 FIRST_BACKOFF_S = 0.01
 LONGEST_BACKOFF_S = 0.5
 DUPLICATE_ATTEMPTS = 2
@@ -43,6 +45,33 @@ MARIADB_SCHEMES = ("mysql+pymysql://", "mariadb+pymysql://")
 NO_ROOM = "The disk of the cloud's database is full; nothing can be changed until there is room."
 
 _readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="db-read")
+
+
+class _NoConnectionError(Exception):
+    """No connection could be had. reason: the driver's error."""
+
+    def __init__(self, reason: DBAPIError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class Outage:
+    """Since when the server cannot be used, as all transactions of a process have seen it. Times are monotonic, s."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._seen = 0.0
+
+    def seen(self, now: float) -> float:
+        """Note that it cannot be used now; since when. One that nobody has looked at for long is a new one."""
+        if self._since is None or now > self._seen + RETRY_FOR_S:
+            self._since = now
+        self._seen = now
+        return self._since
+
+    def ended(self) -> None:
+        """Note that it can be used."""
+        self._since = None
 
 
 class Tx:
@@ -91,7 +120,7 @@ class Database:
         self.backend = _backend(url)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"db-write-{name}")
         self._writing = threading.Lock()
-        self._failing_since: float | None = None
+        self._away = Outage()
 
     @classmethod
     def sqlite(cls, path: Path, *, name: str, clock: Clock | None = None) -> Database:
@@ -128,11 +157,31 @@ class Database:
             call()
         return result
 
+    def look(self, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a transaction that only reads here and now, outside any event loop."""
+        return self._run(fn, False, args, kwargs)[0]
+
     def create_all(self, metadata: MetaData) -> None:
         """Make all tables that are missing. For what may be lost, and for tests; services migrate."""
         self.backend.wait_until_ready()
-        with self.backend.migrating() as connection:
-            metadata.create_all(connection)
+        self.change_schema(metadata.create_all)
+
+    def change_schema(self, change: Callable[[Connection], R]) -> R:
+        """Run `change` while no other process changes the schema. It may run more than once, and be cut short."""
+        deadline = time.monotonic() + SCHEMA_RETRY_FOR_S
+        while True:
+            try:
+                with self.backend.migrating() as connection:
+                    return change(connection)
+            except DBAPIError as error:
+                if self.backend.verdict(error) not in (Verdict.PASSES, Verdict.AWAY) or time.monotonic() > deadline:
+                    raise
+                log.warning("%s: a change of the schema is taken up again: %s", self.name, error.orig)
+            except DatabaseUnavailable as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("%s: a change of the schema is taken up again: %s", self.name, error)
+            time.sleep(SCHEMA_RETRY_PAUSE_S)
 
     def close(self) -> None:
         """Wait for the running transaction and close all connections."""
@@ -144,48 +193,63 @@ class Database:
     ) -> tuple[R, list[Callable[[], None]]]:
         """The whole transaction again, in bounds, while that may help."""
         once = self._write_once if write else self._read_once
+        began = time.monotonic()
         for attempt in range(1, TRANSACTION_ATTEMPTS + 1):
             try:
                 done = once(fn, args, kwargs)
-                self._failing_since = None
+                self._away.ended()
                 return done
             except PoolTimeout as error:
                 raise DatabaseUnavailable("The database is too busy.", detail=str(error)) from error
+            except _NoConnectionError as error:
+                self._raise_unless_worth_retrying(error.reason, attempt, began, connected=False)
             except DBAPIError as error:
-                self._raise_unless_worth_retrying(error, attempt)
+                self._raise_unless_worth_retrying(error, attempt, began, connected=True)
             backoff_s = min(FIRST_BACKOFF_S * 2 ** (attempt - 1), LONGEST_BACKOFF_S)
             time.sleep(backoff_s * (0.5 + random.random()))
         raise AssertionError("unreachable")
 
+    def _connect(self, *, write: bool) -> Connection:
+        try:
+            return self.backend.connect(write=write)
+        except DBAPIError as error:
+            raise _NoConnectionError(error) from error
+
     def _read_once(
         self, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[R, list[Callable[[], None]]]:
-        with self.backend.connect(write=False) as connection, connection.begin():
+        with self._connect(write=False) as connection, connection.begin():
             return fn(Tx(connection, self.clock, reads_only=True), *args, **kwargs), []
 
     def _write_once(
         self, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[R, list[Callable[[], None]]]:
-        with self._writing, self.backend.connect(write=True) as connection, connection.begin() as transaction:
+        with self._writing, self._connect(write=True) as connection, connection.begin() as transaction:
             self.backend.take_turn(connection)
             tx = Tx(connection, self.clock)
             result = fn(tx, *args, **kwargs)
             try:
                 transaction.commit()
-            except DBAPIError:
+            except DBAPIError as error:
                 # Running it again is right only if it did not happen: it may have made ids of its own.
-                if not self.backend.commit_stands():
+                if not self.backend.commit_stands(error):
                     raise
                 log.warning("%s: the connection broke during a commit; it stands", self.name)
             return result, tx._after_commit
 
-    def _raise_unless_worth_retrying(self, error: DBAPIError, attempt: int) -> None:
+    def _raise_unless_worth_retrying(self, error: DBAPIError, attempt: int, began: float, *, connected: bool) -> None:
         detail = f"{self.name}: {error.orig}"
-        match self.backend.verdict(error):
-            case Verdict.PASSES:
-                # Counted from the first failure of any transaction: those that queued up meanwhile do not wait as long.
-                self._failing_since = self._failing_since or time.monotonic()
-                late = time.monotonic() > self._failing_since + RETRY_FOR_S
+        verdict = self.backend.verdict(error)
+        if verdict is Verdict.PASSES and not connected:
+            verdict = Verdict.AWAY
+        now = time.monotonic()
+        match verdict:
+            case Verdict.PASSES | Verdict.AWAY:
+                # Others may have found out before how long the server has been away; those that queued up behind them
+                # do not wait as long again. A lost connection or a conflict says nothing of that: the next attempt may
+                # find the server well, so only the transaction's own time counts.
+                since = self._away.seen(now) if verdict is Verdict.AWAY else began
+                late = now > min(since, began) + RETRY_FOR_S
                 if (late and attempt > 1) or attempt == TRANSACTION_ATTEMPTS:
                     raise DatabaseUnavailable("The database does not answer in time.", detail=detail) from error
             case Verdict.DUPLICATE:

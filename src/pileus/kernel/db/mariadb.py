@@ -4,6 +4,9 @@ Writers of one database take turns, as they do with SQLite: the first statement 
 one row that all of them change. What a transaction reads after that nobody changes before it commits. The same
 statement leaves the transaction's number in a row of this process, by which it is known, after a connection broke
 during COMMIT, whether the transaction stands.
+
+Nothing here knows whether the server is one or a Galera cluster, nor to which member a connection leads; all of it is
+right when every connection leads to another one.
 """
 
 from __future__ import annotations
@@ -24,12 +27,14 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
+    ExceptionContext,
     MetaData,
     NullPool,
     String,
     Table,
     Text,
     create_engine,
+    event,
     inspect,
     make_url,
     text,
@@ -39,7 +44,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateTable
 
 from pileus.kernel.config import ConfigError
-from pileus.kernel.db import mariadb_server
+from pileus.kernel.db import mariadb_lease, mariadb_server
 from pileus.kernel.db.backend import DatabaseUnavailable, Verdict
 
 POOL_CONNECTIONS = 4
@@ -55,20 +60,35 @@ COMMIT_CHECK_S = 30.0
 COMMIT_CHECK_PAUSE_S = 0.2
 MIGRATION_WAIT_S = 300
 MIGRATION_STATEMENT_S = 3_600
+READY_WAIT_S = 60.0
+READY_PAUSE_S = 0.25
 WRITER_LIFE_H = 24
+REFUSED_CERTIFICATION = 1213
 
 VERDICTS: dict[int | None, Verdict] = {
-    1205: Verdict.PASSES,  # lock wait timeout
-    1213: Verdict.PASSES,  # deadlock; in a cluster: another node was faster
+    1205: Verdict.PASSES,  # lock wait timeout; in a cluster also: what other members have written is not here yet
+    1213: Verdict.PASSES,  # deadlock; in a cluster: another member was faster
     1020: Verdict.PASSES,  # a row has changed since this transaction read it
-    1047: Verdict.PASSES,  # the node has no quorum now
-    1040: Verdict.PASSES,  # too many connections
-    1053: Verdict.PASSES,  # server is shutting down
+    1180: Verdict.PASSES,  # the cluster lost its majority during COMMIT
+    1317: Verdict.PASSES,  # interrupted: how another member's transaction may end one of ours
+    1412: Verdict.PASSES,  # the table's definition has changed: a newer release migrates
+    1158: Verdict.PASSES,  # 1158 to 1161: the network, as the server sees it
+    1159: Verdict.PASSES,
+    1160: Verdict.PASSES,
+    1161: Verdict.PASSES,
     1927: Verdict.PASSES,  # connection was killed
-    2002: Verdict.PASSES,  # cannot connect: socket
-    2003: Verdict.PASSES,  # cannot connect: port
     2006: Verdict.PASSES,  # server has gone away
     2013: Verdict.PASSES,  # connection lost
+    2014: Verdict.PASSES,  # answers are out of step with questions
+    1040: Verdict.AWAY,  # too many connections
+    1203: Verdict.AWAY,  # too many connections of this user
+    1047: Verdict.AWAY,  # the member has no majority, or not all data yet
+    1053: Verdict.AWAY,  # server is shutting down
+    1129: Verdict.AWAY,  # this host had too many broken connections
+    1290: Verdict.AWAY,  # it is read-only now
+    1836: Verdict.AWAY,  # likewise
+    2002: Verdict.AWAY,  # cannot connect: socket
+    2003: Verdict.AWAY,  # cannot connect: port
     1062: Verdict.DUPLICATE,
     1264: Verdict.UNFIT,  # out of range
     1366: Verdict.UNFIT,  # not a text of this character set
@@ -79,11 +99,17 @@ VERDICTS: dict[int | None, Verdict] = {
     1969: Verdict.OVERDUE,  # max_statement_time
 }
 
+LEAVE = frozenset({1047, 1053, 1180, 1290, 1836, 1927, 2014})
+"""The connections of the pool lead to a member that is of no use now; new ones may lead to another."""
+
 ISOLATION = "REPEATABLE READ"
 SESSION = (
     "SET SESSION innodb_snapshot_isolation=ON, "
     "sql_mode='TRADITIONAL,NO_ENGINE_SUBSTITUTION', time_zone='+00:00', lock_wait_timeout={lock}, "
-    "innodb_lock_wait_timeout={lock}, idle_transaction_timeout={idle}, max_statement_time={statement}"
+    "innodb_lock_wait_timeout={lock}, idle_transaction_timeout={idle}, max_statement_time={statement}, "
+    # In a cluster a transaction's first statement (1 read + 2 update + 4 insert) waits until all is here that any
+    # member accepted before it. A member to which a proxy has just moved would be behind otherwise.
+    "wsrep_sync_wait=7"
 )
 
 TURNS = Table(
@@ -97,8 +123,13 @@ _TAKE_TURN = text(
     "INSERT INTO pileus_turns (name, number) VALUES ('turn', 1), (:writer, :number) "
     "ON DUPLICATE KEY UPDATE number = IF(name = 'turn', number + 1, VALUES(number))"
 )
-_WAIT_FOR_TURN = text("SELECT number FROM pileus_turns WHERE name = 'turn' FOR UPDATE")
-_FORGET_WRITERS = text("DELETE FROM pileus_turns WHERE name != 'turn' AND at < NOW() - INTERVAL :hours HOUR")
+_TAKE_TURN_FOR_NOTHING = text(
+    "INSERT INTO pileus_turns (name, number) VALUES ('turn', 1) ON DUPLICATE KEY UPDATE number = number + 1"
+)
+_MY_NUMBER = text("SELECT number FROM pileus_turns WHERE name = :writer FOR UPDATE")
+_FORGET_WRITERS = text(
+    "DELETE FROM pileus_turns WHERE name NOT IN ('turn', 'schema') AND at < NOW() - INTERVAL :hours HOUR"
+)
 
 
 @compiles(Text, "mysql", "mariadb")
@@ -119,6 +150,7 @@ class MariaDBBackend:
             pool_reset_on_return=None, isolation_level=ISOLATION,
             connect_args=_arguments(STATEMENT_TIMEOUT_S, LOCK_TIMEOUT_S, IDLE_IN_TRANSACTION_S),
         )
+        event.listen(self.engine, "handle_error", _leave_a_useless_member)
         self._writer = uuid.uuid4().hex
         self._numbers = itertools.count(1)
         self._number = 0
@@ -127,10 +159,23 @@ class MariaDBBackend:
         """See `Backend`."""
         engine = self._patient_engine()
         mariadb_server.wait_until_usable(engine, engine.url)
+        deadline = time.monotonic() + READY_WAIT_S
+        while True:
+            try:
+                self._make_turns(engine)
+                return
+            except DBAPIError as error:
+                if self.verdict(error) not in (Verdict.PASSES, Verdict.AWAY) or time.monotonic() > deadline:
+                    place = mariadb_server.where(engine.url)
+                    raise ConfigError(f"[database] {place} cannot be used: {error.orig}") from error
+            time.sleep(READY_PAUSE_S)
+
+    @staticmethod
+    def _make_turns(engine: Engine) -> None:
         with engine.connect() as connection, connection.begin():
             if not inspect(connection).has_table(TURNS.name):
                 connection.execute(CreateTable(TURNS, if_not_exists=True))
-            connection.execute(_WAIT_FOR_TURN)
+            connection.execute(_TAKE_TURN_FOR_NOTHING)
             connection.execute(_FORGET_WRITERS, {"hours": WRITER_LIFE_H})
 
     def connect(self, *, write: bool) -> Connection:
@@ -142,38 +187,45 @@ class MariaDBBackend:
         self._number = next(self._numbers)
         connection.execute(_TAKE_TURN, {"writer": self._writer, "number": self._number})
 
-    def commit_stands(self) -> bool:
-        """The row is locked until the broken session has ended, whichever way; then it says which way it was."""
+    def commit_stands(self, error: DBAPIError) -> bool:
+        """Looks the number up in a transaction that takes a turn itself, on whichever member.
+
+        On the same server it waits for the broken session's end. On another one nothing waits: there the COMMIT may
+        still be under way. But both change the row of the turn, so once this one has committed without having seen the
+        other, the other is refused by every member.
+        """
+        if _code(error) == REFUSED_CERTIFICATION:
+            return False
         deadline = time.monotonic() + COMMIT_CHECK_S
         while True:
             try:
                 return self._number_in_database() == self._number
-            except DBAPIError as error:
-                if self.verdict(error) is not Verdict.PASSES or time.monotonic() > deadline:
+            except DBAPIError as failure:
+                useless = self.verdict(failure) not in (Verdict.PASSES, Verdict.AWAY)
+                if useless or time.monotonic() > deadline:
                     raise DatabaseUnavailable(
                         "The database does not answer. Whether the request was accepted is not known; look before you "
-                        "ask again.", detail=str(error),
-                    ) from error
+                        "ask again.", detail=str(failure),
+                    ) from failure
             time.sleep(COMMIT_CHECK_PAUSE_S)
 
     def verdict(self, error: DBAPIError) -> Verdict:
         """See `Backend`. Nothing of a transaction whose connection broke before COMMIT stays: it is run again."""
-        if error.connection_invalidated or isinstance(error, InterfaceError):
+        known = VERDICTS.get(_code(error))
+        if known is None and (error.connection_invalidated or isinstance(error, InterfaceError)):
             return Verdict.PASSES
-        return VERDICTS.get(_code(error), Verdict.BROKEN)
+        return known or Verdict.BROKEN
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
-        """Schema changes commit by themselves here; a named lock of the server, not a transaction, keeps others out."""
+        """Schema changes commit by themselves here: no transaction keeps others out, but a lock of the server's, or in
+        a cluster, whose members know nothing of each other's locks, a lease in a row."""
         engine = self._patient_engine()
         try:
-            with engine.connect() as connection:
-                mariadb_server.lock_schema(connection, MIGRATION_WAIT_S)
-                connection.commit()
-                with connection.begin():
-                    yield connection
+            with mariadb_lease.schema_lock(engine, self.verdict, MIGRATION_WAIT_S) as connection, connection.begin():
+                yield connection
         finally:
-            engine.dispose()  # ends the session, and with it the named lock
+            engine.dispose()
 
     def close(self) -> None:
         """See `Backend`."""
@@ -185,12 +237,14 @@ class MariaDBBackend:
 
     def _number_in_database(self) -> int | None:
         with self.engine.connect() as connection, connection.begin():
-            # In a cluster: not before everything is applied that any node had accepted.
-            connection.execute(text("SET SESSION wsrep_sync_wait = 15"))
-            mine = text("SELECT number FROM pileus_turns WHERE name = :writer FOR UPDATE")
-            number = connection.execute(mine, {"writer": self._writer}).scalar()
-            connection.execute(text("SET SESSION wsrep_sync_wait = DEFAULT"))
-            return number
+            connection.execute(_TAKE_TURN_FOR_NOTHING)
+            return connection.execute(_MY_NUMBER, {"writer": self._writer}).scalar()
+
+
+def _leave_a_useless_member(context: ExceptionContext) -> None:
+    arguments = getattr(context.original_exception, "args", ())
+    if arguments and arguments[0] in LEAVE:
+        context.is_disconnect = True  # which empties the pool
 
 
 def _arguments(statement_s: int, lock_s: int, idle_s: int) -> dict[str, Any]:

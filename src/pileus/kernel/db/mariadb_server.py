@@ -1,8 +1,7 @@
-"""What a MariaDB server and a schema in it must be like, seen once at the start; and its lock for schema changes."""
+"""What a MariaDB server and a schema in it must be like, seen once at the start."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import time
@@ -12,7 +11,6 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from pileus.kernel.config import ConfigError
-from pileus.kernel.db.backend import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -26,32 +24,30 @@ ACCESS_DENIED, SCHEMA_DENIED, NO_SCHEMA, UNKNOWN_VARIABLE = 1045, 1044, 1049, 11
 HOPELESS = frozenset({ACCESS_DENIED, SCHEMA_DENIED, NO_SCHEMA, UNKNOWN_VARIABLE, 1698})
 
 
+def where(url: URL) -> str:
+    """A database, in an operator's words."""
+    return f"the database {url.database!r} on {url.query.get('unix_socket') or f'{url.host}:{url.port or 3306}'}"
+
+
 def wait_until_usable(engine: Engine, url: URL) -> None:
     """Wait for the server up to `START_WAIT_S`; raise ConfigError, in an operator's words, when it cannot be used."""
-    where = f"the database {url.database!r} on {url.query.get('unix_socket') or f'{url.host}:{url.port or 3306}'}"
+    place = where(url)
     deadline = time.monotonic() + START_WAIT_S
     while True:
         try:
             with engine.connect() as connection:
-                _see_server(connection, where)
-                _see_schema(connection, where)
+                _see_server(connection, place)
+                _see_schema(connection, place)
             return
         except DBAPIError as error:
             arguments = getattr(error.orig, "args", ())
             code, reason = arguments if len(arguments) == 2 else (None, str(error.orig))
             if code == UNKNOWN_VARIABLE:
-                raise ConfigError(_too_old(where, "an older server")) from error
+                raise ConfigError(_too_old(place, "an older server")) from error
             if code in HOPELESS or time.monotonic() > deadline:
-                raise ConfigError(f"[database] {where} cannot be used: {reason}") from error
-            log.info("waiting for %s: %s", where, reason)
+                raise ConfigError(f"[database] {place} cannot be used: {reason}") from error
+            log.info("waiting for %s: %s", place, reason)
         time.sleep(START_PAUSE_S)
-
-
-def lock_schema(connection: Connection, wait_s: int) -> None:
-    """Keep other processes from changing this schema until the session ends."""
-    name = "pileus-schema-" + hashlib.sha256(str(connection.engine.url.database).encode()).hexdigest()[:32]
-    if connection.execute(text("SELECT GET_LOCK(:name, :wait_s)"), {"name": name, "wait_s": wait_s}).scalar() != 1:
-        raise DatabaseUnavailable(f"Another process has been changing the schema for {wait_s} seconds.")
 
 
 def _see_server(connection: Connection, where: str) -> None:

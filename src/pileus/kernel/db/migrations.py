@@ -21,8 +21,7 @@ def head_revision(package: str) -> str:
 
 def current_revision(database: Database) -> str | None:
     """What the database says it is at; None for an empty one."""
-    with database.engine.connect() as connection:
-        return _revision(connection)
+    return database.look(lambda tx: _revision(tx.connection))
 
 
 def upgrade(database: Database, package: str) -> bool:
@@ -42,7 +41,7 @@ def upgrade(database: Database, package: str) -> bool:
     folder = _folder(package)
     script = ScriptDirectory(str(folder.parent), version_locations=[str(folder)])
 
-    with database.backend.migrating() as connection:
+    def change(connection: Connection) -> bool:
         if _revision(connection) == head:  # somebody was faster
             return False
 
@@ -52,7 +51,9 @@ def upgrade(database: Database, package: str) -> bool:
         context = MigrationContext.configure(connection, opts={"fn": steps})
         with Operations.context(context):
             context.run_migrations()
-    return True
+        return True
+
+    return database.change_schema(change)
 
 
 def _revision(connection: Connection) -> str | None:

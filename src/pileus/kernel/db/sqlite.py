@@ -43,7 +43,7 @@ class SqliteBackend:
     def take_turn(self, connection: Connection) -> None:
         """BEGIN IMMEDIATE has done so."""
 
-    def commit_stands(self) -> bool:
+    def commit_stands(self, error: DBAPIError) -> bool:
         """A COMMIT that failed in this process did not happen."""
         return False
 
