@@ -29,6 +29,8 @@ POLL_S = 0.02
 PREFIX = "pileus-mariadb-"
 ABANDONED_AFTER_S = 3_600
 SHARED = "PILEUS_TEST_MARIADB"
+OTHER_MEMBER = "PILEUS_TEST_MARIADB_OTHER"
+"""Where a test that has two processes lets the second one find the same data: another member of a cluster."""
 SCHEMA = re.compile(r"[a-z0-9_]{1,64}")
 
 # Small, and quick to make: the log's size is the greater part of an empty data directory.

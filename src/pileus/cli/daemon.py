@@ -154,9 +154,9 @@ def url_answers(url: str) -> bool:
         return False
 
 
-def comes_up(process: Process, pid: int) -> bool:
+def comes_up(process: Process, pid: int, timeout_s: float = READY_TIMEOUT_S) -> bool:
     """Whether the process that holds the pid file answers; one that is starting gets the time that takes."""
-    deadline = time.monotonic() + READY_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     while running_pid(process) is None and holder_pid(process) == pid and time.monotonic() < deadline:
         time.sleep(POLL_S)
     return running_pid(process) == pid and answers(process)
@@ -168,8 +168,9 @@ def comes_up(process: Process, pid: int) -> bool:
 class _Starting:
     """A process that was started and does not serve yet."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, timeout_s: float) -> None:
         self.process = process
+        self._timeout_s = timeout_s
         self.begun = time.monotonic()
         process.log_file.parent.mkdir(exist_ok=True, mode=0o700)
         with process.log_file.open("ab") as log:
@@ -186,10 +187,10 @@ class _Starting:
             return Started(self.process, self.child.pid, time.monotonic() - self.begun)
         if self.child.poll() is not None:
             return self._failure(f"ended with status {self.child.returncode}")
-        if time.monotonic() - self.begun > READY_TIMEOUT_S:
+        if time.monotonic() - self.begun > self._timeout_s:
             self.child.kill()
             self.child.wait()
-            return self._failure(f"did not answer within {READY_TIMEOUT_S:.0f} s")
+            return self._failure(f"did not answer within {self._timeout_s:.0f} s")
         return None
 
     def _failure(self, what: str) -> str:
@@ -197,13 +198,13 @@ class _Starting:
         return f"{self.process.name} {what}{where}:\n{log_tail(self.process, self._earlier_bytes)}"
 
 
-def start(processes: Iterable[Process]) -> Iterator[Started]:
+def start(processes: Iterable[Process], timeout_s: float = READY_TIMEOUT_S) -> Iterator[Started]:
     """Start all of them at once, each as a process of its own session; yields each as it comes up. Raises `StartFailed`
-    at the end when some did not."""
+    at the end when some did not; those that take longer than the time are ended."""
     under_way: list[_Starting] = []
     for process in processes:
         make_state_dir(process.layout.state_dir)
-        under_way.append(_Starting(process))
+        under_way.append(_Starting(process, timeout_s))
     failures: list[str] = []
     while under_way:
         for one in tuple(under_way):

@@ -28,6 +28,8 @@ TOOLS = {  # tool -> Debian package
     "iptables-restore": "iptables",
     "ip6tables-restore": "iptables",
     "nft": "nftables",
+    "nsenter": "util-linux",
+    "unshare": "util-linux",
     "conntrack": "conntrack",
     "mcopy": "mtools",
     "mkfs.vfat": "dosfstools",
@@ -91,6 +93,22 @@ def _tools(_layout: Layout) -> Iterator[Finding]:
         yield Finding("tools", True, f"all {len(TOOLS)} found")
     for tool, package in missing.items():
         yield Finding("tool " + tool, False, "not found", f"apt-get install {package}")
+
+
+def _lab(_layout: Layout) -> Iterator[Finding]:
+    """What `pileus lab` needs; a cloud does without."""
+    from pileus.lab import engine_set
+
+    missing = {engine: found for engine in engine_set.PROGRAMS if (found := engine_set.missing_packages([engine]))}
+    filesystems = Path("/proc/filesystems")
+    if filesystems.exists() and "\toverlay" not in filesystems.read_text() and not _loadable("overlay"):
+        yield Finding("lab", None, "the kernel has no overlayfs, so `pileus lab` cannot make hosts", "modprobe overlay")
+    elif missing:
+        packages = sorted({package for found in missing.values() for package in found})
+        yield Finding("lab", None, f"layouts with {', '.join(missing)} cannot run here; `all-in-one` can",
+                      f"apt-get install {' '.join(packages)} (only for `pileus lab`)")
+    else:
+        yield Finding("lab", True, "all engines found")
 
 
 def _libvirt_binding(_layout: Layout) -> Iterator[Finding]:
@@ -180,5 +198,5 @@ def _port_refused(listen: str, port: int) -> str | None:
 
 
 CHECKS: tuple[Callable[[Layout], Iterator[Finding]], ...] = (
-    _python, _root, _tools, _libvirt_binding, _acceleration, _kernel, _disk, _memory, _port,
+    _python, _root, _tools, _libvirt_binding, _acceleration, _kernel, _disk, _memory, _port, _lab,
 )

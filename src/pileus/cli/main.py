@@ -8,13 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pileus import __version__
+from pileus.cli import lab
 from pileus.cli import layout as layouts
 from pileus.cli.layout import Layout
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of `pileus`. Returns the exit status: 0 fine, 1 something is wrong, 2 bad usage."""
-    options = _parser().parse_args(arguments)
+    words, inside = lab.split(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(words)
+    options.command_inside = inside
     try:
         layout = layouts.find(options.config, options.state_dir, may_be_missing=options.command is _join)
         return options.command(layout, options)
@@ -37,7 +40,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         return sub
 
-    add("up", _up, "Start what does not run of the cloud's processes on this host, and say how to reach it.")
+    up = add("up", _up, "Start what does not run of the cloud's processes on this host, and say how to reach it.")
+    up.add_argument("--timeout-s", type=float, default=90.0, metavar="SECONDS", help="end what takes longer (90)")
     down = add("down", _down, "Stop the cloud's processes on this host. Guests and networks go on.")
     down.add_argument("--purge", action="store_true", help="also take its guests and networks off this host")
     down.add_argument("--state", action="store_true", help="with --purge: its disks, images and databases as well")
@@ -75,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--list", action="store_true", help="show all roles")
     serve.add_argument("--port", type=_port, metavar="N", help="HTTP port, if there is an API among the roles")
     _add_hosts(add)
+    lab.add_commands(add("lab", _lab, "Many hosts on this machine, to rehearse an installation, and a failure."))
     run = add("run", _run, "Run the cloud in the foreground.")
     run.add_argument("--role", action="append", metavar="ROLE", help="only these roles (may be given several times)")
     return parser
@@ -107,10 +112,10 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _up(layout: Layout, _options: argparse.Namespace) -> int:
+def _up(layout: Layout, options: argparse.Namespace) -> int:
     from pileus.cli import up
 
-    return up.up(layout)
+    return up.up(layout, options.timeout_s)
 
 
 def _down(layout: Layout, options: argparse.Namespace) -> int:
@@ -182,6 +187,10 @@ def _serve(layout: Layout, options: argparse.Namespace) -> int:
         print("pileus: name at least one role (`pileus serve --list` shows them)", file=sys.stderr)
         return 2
     return serve.serve(layout, options.roles, options.port)
+
+
+def _lab(layout: Layout, options: argparse.Namespace) -> int:
+    return lab.lab(layout, options)
 
 
 def _inventory(_layout: Layout, options: argparse.Namespace) -> int:

@@ -10,16 +10,16 @@ from pileus.cli.processes import Process
 from pileus.kernel.process import secrets
 
 
-def up(layout: Layout) -> int:
+def up(layout: Layout, timeout_s: float = daemon.READY_TIMEOUT_S) -> int:
     """Start what does not run of the host's processes; write clouds.yaml and openrc; say how to reach the cloud."""
     wanted = processes.configured(layout)
-    failures = [failure for process in wanted if (failure := _runs_already(process))]
+    failures = [failure for process in wanted if (failure := _runs_already(process, timeout_s))]
     missing = [process for process in wanted if daemon.holder_pid(process) is None]
     if missing:
         names = "the cloud" if missing[0].roles is None else ", ".join(process.name for process in missing)
         print(f"Starting {names} in {layout.state_dir} ...", flush=True)
     try:
-        for one in daemon.start(missing):
+        for one in daemon.start(missing, timeout_s):
             about = f"process {one.pid}, log {one.process.log_file}"
             print(f"{one.process.title} is up after {one.took_s:.1f} s ({about}).", flush=True)
     except StartFailed as error:
@@ -31,12 +31,12 @@ def up(layout: Layout) -> int:
     return 0
 
 
-def _runs_already(process: Process) -> str:
+def _runs_already(process: Process, timeout_s: float) -> str:
     """Say so if it does; why it is not well, else ""."""
     pid = daemon.holder_pid(process)
     if pid is None:
         return ""
-    if not daemon.comes_up(process, pid):
+    if not daemon.comes_up(process, pid, timeout_s):
         which = "of this cloud" if process.roles is None else f"({process.name})"
         return (
             f"process {pid} {which} runs but does not answer at {process.layout.node.local_url}; "

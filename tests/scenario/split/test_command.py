@@ -46,6 +46,8 @@ def test_what_does_not_exist_is_bad_usage(tmp_path: Path, words: tuple[str, ...]
     [
         ("", "need a message broker"),
         ("[bus]\nurl = 'http://x:y@host/'", "[bus] url"),
+        ("[bus]\nurl = ['amqp://h/', 'http://x:y@host/']", "[bus] url"),
+        ("[bus]\nurl = []", "[bus] url: the list is empty"),
         ("[bus]\nurl = 'amqp://h/'\n[endpoints]\nidentity = 'nowhere'", "[endpoints] identity: 'nowhere'"),
         ("[bus]\nurl = 'amqp://h/'\n[busses]", "[busses] is no table"),
     ],

@@ -23,7 +23,7 @@ def test_each_role_is_a_process_and_says_so(split: SplitCloud) -> None:
     for role in ROLES:
         command = Path(f"/proc/{split.pid(role)}/cmdline").read_text().split("\0")
         assert command[command.index("serve") + 1] == role
-        assert f"serving roles={role} host=split-host" in split.log(role)
+        assert f"serving roles={role} host=split-host" in split.log(role, last=1_000_000)
     assert len({split.pid(role) for role in ROLES}) == len(ROLES)
 
 

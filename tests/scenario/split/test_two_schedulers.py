@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -41,12 +42,45 @@ def five_hosts(directory: Path, broker: RabbitMQ, database: MariaDB, slots: int)
         yield cloud
 
 
-def test_thirty_boots_on_twenty_five_slots(tmp_path: Path, rabbitmq: RabbitMQ, mariadb: MariaDB) -> None:
-    with five_hosts(tmp_path, rabbitmq, mariadb, slots=5) as cloud:
-        crowd = Crowd(cloud)
-        crowd.boot(30)
-        crowd.check(active=25, refused=5)
-        crowd.check_services()
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitMQ, mariadb: MariaDB) -> Iterator[Crowd]:
+    """Twenty-five slots."""
+    with five_hosts(tmp_path_factory.mktemp("small"), rabbitmq, mariadb, slots=5) as cloud:
+        yield Crowd(cloud)
+
+
+def test_thirty_boots_on_twenty_five_slots(small: Crowd) -> None:
+    small.boot(30)
+    small.check(active=25, refused=5)
+    small.check_services()
+    small.clear()
+
+
+def test_a_scheduler_that_dies_under_load_is_not_missed(small: Crowd) -> None:
+    killer = threading.Timer(0.3, small.cloud.kill, ("compute-scheduler@c1",))
+    killer.start()
+    took_s = small.boot(25)
+    killer.join()
+    print(f"25 boots while a scheduler dies: {took_s:.1f} s")
+    small.check(active=25, refused=0)
+    small.clear()
+    small.cloud.start_role("compute-scheduler@c1")
+
+
+@pytest.mark.long
+def test_without_any_scheduler_a_server_waits_and_is_refused_with_the_reason(small: Crowd) -> None:
+    schedulers = [f"compute-scheduler@{host}" for host in CONTROLLERS]
+    for role in schedulers:
+        small.cloud.kill(role)
+    print(f"refused after {small.boot(1):.1f} s")
+    (server,) = small.user.get("/servers/detail")["servers"]
+    assert (server["status"], server["fault"]["message"]) == ("ERROR", "No compute-scheduler is running.")
+    small.clear()
+    for role in schedulers:
+        small.cloud.start_role(role)
+    small.boot(25)
+    small.check(active=25, refused=0)
+    small.clear()
 
 
 @pytest.mark.long
@@ -94,8 +128,9 @@ class Crowd:
         """So many run, so many were refused with a clear sentence, and everything that counts servers says so."""
         servers = self.user.get("/servers/detail?limit=1000")["servers"]
         states = Counter(server["status"] for server in servers)
-        assert states == {"ACTIVE": active, "ERROR": refused}, (states, self._faults(servers))
-        assert self._faults(servers) == {REFUSAL: refused}
+        assert (states["ACTIVE"], states["ERROR"]) == (active, refused), (states, self._faults(servers))
+        assert states.total() == active + refused
+        assert self._faults(servers)[REFUSAL] == refused
         slots = active // len(HOSTS)
         used = self.cloud.rows("placement", "allocations", "1=1", "consumer_uuid, used")
         assert len({row[0] for row in used}) == active
@@ -105,6 +140,13 @@ class Crowd:
         assert {one["service"]["host"]: one["vcpus_used"] for one in hypervisors} == dict.fromkeys(HOSTS, slots)
         assert {row[0] for row in self.cloud.rows("compute", "flow_journal", "1=1", "DISTINCT host")} == {*CONTROLLERS}
         self.until(lambda: self._answered_by() == {*CONTROLLERS}, "a part for both schedulers")
+
+    def clear(self) -> None:
+        """Delete all servers."""
+        for server in self.user.get("/servers?limit=1000")["servers"]:
+            assert self.user.ask("DELETE", f"/servers/{server['id']}").status_code == 204
+        self.until(lambda: self.cloud.rows("placement", "allocations", "1=1", "used") == [], "the end of all claims")
+        self.until(lambda: self.user.get("/servers")["servers"] == [], "the end of all servers")
 
     def check_services(self) -> None:
         """Each role beats for itself."""

@@ -29,7 +29,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     and returns; `None` for an API, which the node serves. default: whether the one-process cloud runs it. needs_db:
     False for agents, which never see the service's database. once: a cloud has one of it; with more, each would do the
     same work again. beside: roles without which it is of no use on a host. secrets: names of those that it needs on a
-    host without the cluster key. needs_broker: of no use, and so not run by default, where all roles are in one process.
+    host without the cluster key. needs_broker: of no use where all roles are in one process, and so not run there.
     """
 
     name: str
