@@ -168,7 +168,7 @@ def comes_up(process: Process, pid: int, timeout_s: float = READY_TIMEOUT_S) -> 
 class _Starting:
     """A process that was started and does not serve yet."""
 
-    def __init__(self, process: Process, timeout_s: float) -> None:
+    def __init__(self, process: Process, timeout_s: float, *options: str, stdin: int = subprocess.DEVNULL) -> None:
         self.process = process
         self._timeout_s = timeout_s
         self.begun = time.monotonic()
@@ -177,7 +177,7 @@ class _Starting:
             os.fchmod(log.fileno(), 0o600)
             self._earlier_bytes = log.tell()
             self.child = subprocess.Popen(
-                process.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                [*process.command, *options], stdin=stdin, stdout=log, stderr=log, start_new_session=True,
                 close_fds=True,
             )
 
@@ -205,6 +205,38 @@ def start(processes: Iterable[Process], timeout_s: float = READY_TIMEOUT_S) -> I
     for process in processes:
         make_state_dir(process.layout.state_dir)
         under_way.append(_Starting(process, timeout_s))
+    yield from _coming_up(under_way)
+
+
+class Ready:
+    """A process that has loaded everything and waits until it is told to begin. Until then it touches nothing; it ends
+    with this process, or by `give_up`."""
+
+    def __init__(self, process: Process) -> None:
+        make_state_dir(process.layout.state_dir)
+        self._starting = _Starting(process, READY_TIMEOUT_S, "--when-told", stdin=subprocess.PIPE)
+
+    def go(self) -> Started:
+        """Let it begin, and wait until it serves. Raises `StartFailed`."""
+        stdin = self._starting.child.stdin
+        assert stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended: what follows says how
+            stdin.write(b"\n")
+            stdin.close()
+        self._starting.begun = time.monotonic()
+        (started,) = _coming_up([self._starting])
+        return started
+
+    def give_up(self) -> None:
+        """End it, if it has not been told to begin."""
+        stdin = self._starting.child.stdin
+        assert stdin is not None
+        if not stdin.closed:
+            stdin.close()
+            self._starting.child.wait(STOP_TIMEOUT_S)
+
+
+def _coming_up(under_way: list[_Starting]) -> Iterator[Started]:
     failures: list[str] = []
     while under_way:
         for one in tuple(under_way):

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pileus import __version__
 from pileus.cli import lab
@@ -33,8 +34,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pileus {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(name: str, command: Callable[[Layout, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
+    def add(
+        name: str, command: Callable[[Layout, argparse.Namespace], int], text: str, among: Any = commands
+    ) -> argparse.ArgumentParser:
+        sub = among.add_parser(name, help=text, description=text)
         sub.add_argument("--config", metavar="FILE", help="configuration (default: /etc/pileus/pileus.toml, if any)")
         sub.add_argument("--state-dir", metavar="DIR", help="where the cloud keeps its data (default: /var/lib/pileus)")
         sub.set_defaults(command=command)
@@ -80,8 +83,15 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=_port, metavar="N", help="HTTP port, if there is an API among the roles")
     _add_hosts(add)
     lab.add_commands(add("lab", _lab, "Many hosts on this machine, to rehearse an installation, and a failure."))
+    text = "Where the databases are, and take them elsewhere."
+    db = commands.add_parser("db", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
+    add("status", _db_status, "Show each service's database: engine, size, schema. Status 1: one cannot be used.", db)
+    text = "Take a running cloud's databases from files to MariaDB, its messages to a broker."
+    move = add("move", _db_move, text, db)
+    move.add_argument("wanted", metavar="NEW.toml", help="the configuration as it shall be then: [database], [bus]")
     run = add("run", _run, "Run the cloud in the foreground.")
     run.add_argument("--role", action="append", metavar="ROLE", help="only these roles (may be given several times)")
+    run.add_argument("--when-told", action="store_true", help="load everything, then wait for a line on standard input")
     return parser
 
 
@@ -230,10 +240,22 @@ def _join(layout: Layout, options: argparse.Namespace) -> int:
     return joining.join(layout, options.token, options.token_file, options.host)
 
 
+def _db_status(layout: Layout, _options: argparse.Namespace) -> int:
+    from pileus.cli import db
+
+    return db.status(layout)
+
+
+def _db_move(layout: Layout, options: argparse.Namespace) -> int:
+    from pileus.cli import db_move
+
+    return db_move.run(layout, Path(options.wanted), options.state_dir)
+
+
 def _run(layout: Layout, options: argparse.Namespace) -> int:
     from pileus.cli import run
 
-    return run.run(layout, options.role)
+    return run.run(layout, options.role, when_told=options.when_told)
 
 
 if __name__ == "__main__":

@@ -15,16 +15,19 @@ from pileus.cli.processes import Process
 from pileus.kernel.config import ConfigError
 from pileus.kernel.host.command import CommandError
 from pileus.kernel.observe import logs
-from pileus.kernel.process import Node
+from pileus.kernel.process import Node, buses, databases
 from pileus.kernel.process.state_dir import make_state_dir
 from pileus.services import discover, folders
 
 OPEN_FILES = 65_536
 
 
-def run(layout: Layout, roles: list[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT. `roles`: only these; all defaults otherwise."""
+def run(layout: Layout, roles: list[str] | None = None, *, when_told: bool = False) -> int:
+    """Serve until SIGTERM or SIGINT. `roles`: only these; all defaults otherwise. when_told: load all code, then wait
+    for a line on standard input; when that ends without one, do nothing."""
     prepare(layout, processes.whole(layout))
+    if when_told and not _told(layout):
+        return 0
     return asyncio.run(_main(layout, roles))
 
 
@@ -35,6 +38,14 @@ def prepare(layout: Layout, process: Process | None = None) -> None:
     _raise_open_files()
     os.umask(0o022)  # what is secret says so itself; libvirtd and dnsmasq, started from here, need the usual one
     _wait_for_children_without_threads()
+
+
+def _told(layout: Layout) -> bool:
+    """Everything that takes long and touches nothing, then wait."""
+    discover()
+    databases.load_drivers(layout.tables)
+    buses.load_driver(layout.tables)
+    return bool(sys.stdin.readline())
 
 
 async def _main(layout: Layout, roles: list[str] | None) -> int:
@@ -62,7 +73,8 @@ async def started(node: Node, roles: Iterable[str] | None) -> Node:
 
 def refuse_unknown_tables(layout: Layout) -> None:
     """A misspelt table would be overlooked. Raises ConfigError."""
-    known = {"node", "database", "bus", "endpoints", "processes", *(name.replace("_", "-") for name in folders())}
+    tables = {"node", "database", "bus", "cache", "endpoints", "processes"}
+    known = {*tables, *(name.replace("_", "-") for name in folders())}
     if unknown := sorted(layout.tables.keys() - known):
         raise ConfigError(f"[{unknown[0]}] is no table of the configuration; there are {', '.join(sorted(known))}")
 

@@ -23,7 +23,7 @@ NOTHING, FOUND, NOT_COMPARED = 0, 1, 2
 def verify(layout: Layout, options: Namespace) -> int:
     """Print the verdict and what was found."""
     try:
-        found = asyncio.run(_judge(layout, settle_s_of(options)))
+        found = asyncio.run(judge(layout, settle_s_of(options)))
     except (ValueError, RuntimeError, OSError) as error:  # a configuration that cannot be used, say
         print(f"pileus: {error}", file=sys.stderr)
         return NOT_COMPARED
@@ -31,7 +31,8 @@ def verify(layout: Layout, options: Namespace) -> int:
     return status_of(found)
 
 
-async def _judge(layout: Layout, settle_s: float | None) -> Verdict:
+async def judge(layout: Layout, settle_s: float | None) -> Verdict:
+    """Look and compare. settle_s: how far apart the looks are; None: as far as the findings need."""
     installation = Installation(layout.node, layout.tables)
     databases = Databases(installation)
     try:

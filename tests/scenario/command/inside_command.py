@@ -192,7 +192,7 @@ def test_two_clouds_side_by_side_and_a_process_that_was_killed(cloud: Command, t
     [
         ("colour = 1", "[node] Object contains unknown field `colour`"),
         ('log_level = "LOUD"', "[node] Invalid enum value 'LOUD'"),
-        ("[compuet]\nx = 1", "[compuet] is no table of the configuration; there are bus, compute, "),
+        ("[compuet]\nx = 1", "[compuet] is no table of the configuration; there are bus, cache, compute, "),
         ("[image]\npolicy_file = '/no/such/policy.yaml'", "[image] policy_file: "),
         ("[identity]\ntoken_lifetime_s = 'long'", "[identity] Expected `int`, got `str`"),
         ("= ", "pileus.toml: "),

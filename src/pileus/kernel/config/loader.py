@@ -61,6 +61,13 @@ class BusConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return () if given == ["local"] else tuple(given)
 
 
+class CacheConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Table [cache]: where processes share what they know of tokens. servers: memcached's, as `10.0.0.1:11211`; the
+    same list for all processes. None: each process remembers for itself."""
+
+    servers: tuple[str, ...] = ()
+
+
 def load(path: Path | None) -> dict[str, Any]:
     """All tables of the file; none when there is no file."""
     if path is None or not path.exists():

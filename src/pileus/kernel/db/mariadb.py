@@ -28,6 +28,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     ExceptionContext,
+    Float,
     MetaData,
     NullPool,
     String,
@@ -136,6 +137,12 @@ _FORGET_WRITERS = text(
 def _medium_text(_type: Text, _compiler: Any, **_options: Any) -> str:
     """TEXT ends at 64 KiB here, and counts bytes; what fits into SQLite has to fit."""
     return "MEDIUMTEXT"
+
+
+@compiles(Float, "mysql", "mariadb")
+def _double(_type: Float[Any], _compiler: Any, **_options: Any) -> str:
+    """FLOAT holds seven digits here; SQLite's numbers, and Python's, have sixteen."""
+    return "DOUBLE"
 
 
 class MariaDBBackend:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Any
 
@@ -40,3 +41,18 @@ def make_bus(config: NodeConfig, tables: dict[str, Any]) -> Bus:
     except ImportError as error:
         raise ConfigError(f"[{SECTION}] url: a broker needs the Python package {error.name}") from error
     return AmqpBus(table.brokers, cloud=config.cloud, name=f"pileus on {config.host}, process {os.getpid()}")
+
+
+def load_driver(tables: dict[str, Any]) -> None:
+    """Load the code of the bus that [bus] names, so that the start need not."""
+    if not is_local(tables):
+        importlib.import_module("pileus.kernel.bus.amqp")
+
+
+async def probe(config: NodeConfig, tables: dict[str, Any]) -> None:
+    """See that every member of the broker that [bus] names can be used. Raises ConfigError."""
+    make_bus(config, tables)  # says what is wrong with the URL itself, or with the installation
+    from pileus.kernel.bus.amqp import probe as asked
+
+    for url in configuration.section(tables, SECTION, BusConfig).brokers:
+        await asked.probe(url, config.cloud)

@@ -26,7 +26,9 @@ from pileus.kernel.flows.doorbell import FlowsDoorbell
 from pileus.kernel.http.application import Application, Authenticate, Mount
 from pileus.kernel.http.client import Credentials, InProcessTransport, ServiceSession
 from pileus.kernel.http.connections import Connection
-from pileus.kernel.http.token_cache import TokenCache, TokensRevoked
+from pileus.kernel.http.shared_cache import SharedTokens
+from pileus.kernel.http.shared_cache import tokens as shared_cache
+from pileus.kernel.http.token_cache import GENERATION, GENERATION_HEADER, VALID_FOR_S, TokenCache, TokensRevoked
 from pileus.kernel.observe import collecting
 from pileus.kernel.policy import Enforcer, PolicySyntaxError
 from pileus.kernel.process import buses, secrets
@@ -66,6 +68,7 @@ class Node:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._databases: list[Database] = []
         self._at_end: list[Callable[[], None]] = []
+        self._shared: SharedTokens | None = None
         self._server: _Server | None = None
         self._serving: asyncio.Task[Any] | None = None
 
@@ -156,11 +159,11 @@ class Node:
         own = runtime.service.authenticate
         if own is not None:
             return lambda token: own(runtime, token)
-        cache = TokenCache(lambda token: self._validate(runtime, token), self.clock)
+        cache = TokenCache(lambda token: self._validate(runtime, token), self.clock, self._shared_tokens())
         runtime.put(cache)
 
-        async def forget(_event: TokensRevoked) -> None:
-            cache.clear()
+        async def forget(event: TokensRevoked) -> None:
+            cache.clear(event.generation)
 
         self.bus.subscribe(TokensRevoked, forget)
         return cache.context_of
@@ -174,7 +177,16 @@ class Node:
             if error.code in (401, 404):
                 raise Unauthorized() from None
             raise Unavailable("The identity service does not answer.", detail=error.text) from None
-        return result.json()["token"]
+        return result.json()["token"] | {GENERATION: result.headers.get(GENERATION_HEADER, "0")}
+
+    def _shared_tokens(self) -> SharedTokens | None:
+        """What this process shares with others of the cloud, for all its services."""
+        if self._shared is None and self.tables.get(shared_cache.SECTION):
+            secret = self.secret(shared_cache.SECTION)
+            self._shared = shared_cache.shared_tokens(self.tables, secret, self.clock, keep_s=VALID_FOR_S)
+            if self._shared is not None:
+                self._at_end.append(self._shared.close)
+        return self._shared
 
     async def _serve(self) -> None:
         sockets = [_listen(self.config.listen, self.config.port)]

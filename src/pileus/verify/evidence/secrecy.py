@@ -17,7 +17,7 @@ from pileus.verify.installation import Installation
 READ_BYTES = 4 * 2**20
 OVERLAP_BYTES = 4_096  # a secret may lie across two blocks
 SHORTEST_SECRET = 12
-DERIVED = (secrets.ADMIN_PASSWORD, "demo-password", "token-keys", "host-authority")
+DERIVED = (secrets.ADMIN_PASSWORD, "cache", "demo-password", "token-keys", "host-authority")
 """Secrets that only their name in the code says, besides the passwords of the services' users."""
 OTHERS_READ, OTHERS_ENTER = 0o004, 0o001
 

@@ -13,7 +13,7 @@ from pileus.kernel.http.token_cache import TokenCache, TokensRevoked
 from pileus.kernel.process import Runtime
 from pileus.services.identity.api.auth import view
 from pileus.services.identity.config import IdentityConfig
-from pileus.services.identity.db import tokens
+from pileus.services.identity.db import revocations, tokens
 from pileus.services.identity.db.tokens import TokenDetails
 from pileus.services.identity.drivers.tokens.interface import InvalidToken, Sealer
 from pileus.services.identity.logic import token_payload
@@ -64,6 +64,11 @@ class Tokens:
         payload = await self.open(token, allow_expired=allow_expired)
         return None if payload is None else await self._rt.db.read(tokens.details, payload)
 
+    async def validate_numbered(self, token: str, *, allow_expired: bool = False) -> tuple[TokenDetails | None, int]:
+        """The same, with the number of the last revocation that it takes into account (see `TokensRevoked`)."""
+        payload = await self.open(token, allow_expired=allow_expired)
+        return (None, 0) if payload is None else await self._rt.db.read(_numbered, payload)
+
     async def context_of(self, token: str) -> Context:
         """The caller's context, for identity's own API. Raises `Unauthorized`."""
         return await self.cache.context_of(token)
@@ -89,7 +94,16 @@ async def write_and_revoke(
     rt: Runtime[IdentityConfig], fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs
 ) -> R:
     """A transaction that can change what tokens mean: afterwards nobody remembers anything of any token."""
-    result = await rt.db.write(fn, *args, **kwargs)
+
+    def change(tx: Tx) -> tuple[R, int]:
+        return fn(tx, *args, **kwargs), revocations.forget_remembered(tx)
+
+    result, generation = await rt.db.write(change)
     rt.get(Tokens).cache.clear()
-    await rt.bus.publish(TokensRevoked())
+    await rt.bus.publish(TokensRevoked(generation=generation))
     return result
+
+
+def _numbered(tx: Tx, payload: TokenPayload) -> tuple[TokenDetails | None, int]:
+    """Both of one state of the database."""
+    return tokens.details(tx, payload), revocations.generation(tx)

@@ -8,6 +8,7 @@ import msgspec
 
 from pileus.kernel.db import Tx
 from pileus.kernel.http import ANY_TOKEN, PUBLIC, Call, Reply, Route
+from pileus.kernel.http.token_cache import GENERATION_HEADER
 from pileus.services.identity.api.auth import view
 from pileus.services.identity.api.auth.bodies import Auth, DomainRef, ProjectRef, Scope
 from pileus.services.identity.api.auth.methods import Proof, check_reference, prove
@@ -47,33 +48,33 @@ async def issue_token(call: Call[Auth]) -> Reply:
 async def show_token(call: Call[None]) -> Reply:
     """What a token means now."""
     rule = "identity:check_token" if call.request.method == "HEAD" else "identity:validate_token"
-    subject, found = await _subject(call, rule, allow_expired=is_true(call.query.get("allow_expired")))
+    subject, found, number = await _subject(call, rule, allow_expired=is_true(call.query.get("allow_expired")))
     entries = None
     if "nocatalog" not in call.query and found.payload.scope_kind != UNSCOPED:
         entries = await call.rt.db.read(endpoints.catalog)
-    headers = {"X-Subject-Token": subject, "Vary": "X-Auth-Token"}
+    headers = {"X-Subject-Token": subject, "Vary": "X-Auth-Token", GENERATION_HEADER: str(number)}
     return Reply({"token": view.token_body(found, entries)}, headers=headers)
 
 
 async def revoke_token(call: Call[None]) -> None:
     """Make one token invalid, at once and everywhere. Tokens got with it live on, as clients expect."""
-    _subject_token, found = await _subject(call, "identity:revoke_token", allow_expired=False)
+    _subject_token, found, _number = await _subject(call, "identity:revoke_token", allow_expired=False)
     await write_and_revoke(
         call.rt, revocations.revoke, "audit", found.payload.audit_ids[0],
         keep_for_s=revocation_kept_s(call.rt.config),
     )
 
 
-async def _subject(call: Call[None], rule: str, *, allow_expired: bool) -> tuple[str, TokenDetails]:
-    subject = call.request.headers.get(SUBJECT_HEADER)
-    found = await call.rt.get(Tokens).validate(subject, allow_expired=allow_expired) if subject else None
+async def _subject(call: Call[None], rule: str, *, allow_expired: bool) -> tuple[str, TokenDetails, int]:
+    subject, known = call.request.headers.get(SUBJECT_HEADER), call.rt.get(Tokens)
+    found, number = await known.validate_numbered(subject, allow_expired=allow_expired) if subject else (None, 0)
     owner = None if found is None else found.user.id
     call.enforce(rule, target={"token": {"user_id": owner}})
     if subject is None:
         raise InvalidInput(reason="The header X-Subject-Token is missing.")
     if found is None:
         raise ResourceNotFound(kind="token", id="not valid, or not any more")
-    return subject, found
+    return subject, found, number
 
 
 def check_scope(scope: Scope | str | None) -> None:
