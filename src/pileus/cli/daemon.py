@@ -33,6 +33,9 @@ POLL_S = 0.02
 LOCK_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 2.0
 LOG_TAIL_LINES = 15
+CRASH = "Fatal Python error"
+CRASH_LINES = 120
+"""What faulthandler writes begins with the thread that crashed, and goes on with all others."""
 LOG_TAIL_BYTES = 1_000_000
 STARTING = b"starting "
 
@@ -294,11 +297,12 @@ def _alive(pid: int) -> bool:
 
 
 def log_tail(process: Process, from_byte: int = 0) -> str:
-    """The last lines of the log, of those after `from_byte`."""
+    """The last lines of the log, of those after `from_byte`; all from where the interpreter crashed, if it did."""
     try:
         with process.log_file.open("rb") as file:
             file.seek(from_byte)
             lines = file.read(LOG_TAIL_BYTES).decode(errors="replace").splitlines()
     except OSError:
         return "(no log)"
-    return "\n".join("  " + line for line in lines[-LOG_TAIL_LINES:])
+    crash = next((at for at, line in enumerate(lines) if line.startswith(CRASH)), len(lines))
+    return "\n".join("  " + line for line in lines[min(crash, max(0, len(lines) - LOG_TAIL_LINES)) :][:CRASH_LINES])
