@@ -68,6 +68,8 @@ def pileus_toml(layout: Layout, host: str, *, cloud: str, engines: Engines) -> s
         }
         if _needs_database(plan):
             tables["database"] = {name: engines.database.format(service=name) for name in schemas()}
+            if engines.caches:
+                tables["cache"] = {"servers": list(engines.caches)}
     for name, more in plan.tables.items():
         tables[name] = tables.get(name, {}) | more
     return toml(tables)
