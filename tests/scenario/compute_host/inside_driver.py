@@ -112,3 +112,12 @@ async def test_others_guests_are_not_touched(hypervisor: LibvirtHypervisor, tmp_
     assert await hypervisor.inspect(guest.server_id) is not None
     await other_cloud.close()
     await hypervisor.undefine(guest.server_id)
+
+
+async def test_starts_at_the_same_time_are_one(hypervisor: LibvirtHypervisor, tmp_path: Path) -> None:
+    guest = await make_guest(tmp_path)
+    await hypervisor.define(guest)
+    states = await asyncio.gather(*(hypervisor.start(guest.server_id) for _ in range(4)))
+    assert {state.power_state for state in states} == {"running"}
+    assert len(processes_with(guest.server_id)) == 1
+    await hypervisor.undefine(guest.server_id)

@@ -129,7 +129,7 @@ class LibvirtHypervisor:
     async def start(self, server_id: str) -> GuestState:
         def start(domain: libvirt.virDomain) -> GuestState:
             if not domain.isActive():
-                domain.create()
+                _create(domain)
             elif domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
                 domain.resume()
             return self._state(domain)
@@ -207,6 +207,15 @@ class LibvirtHypervisor:
         clean = state == libvirt.VIR_DOMAIN_SHUTOFF and reason in _CLEAN_STOPS
         port = domain_xml.vnc_port(xml) if power == "running" else None
         return GuestState(server_id, instance_name(server_id), generation, power, clean, port)
+
+
+def _create(domain: libvirt.virDomain) -> None:
+    try:
+        domain.create()
+    except libvirt.libvirtError as error:
+        # Libvirtd goes on with the call of a process that was killed: it may have come first.
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID or not domain.isActive():
+            raise
 
 
 def _destroy(domain: libvirt.virDomain) -> None:
