@@ -10,12 +10,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from pileus.cli.db_plan import where_of
+from pileus.cli.engines import with_database
 from pileus.cli.layout import Layout
 from pileus.kernel.config import ConfigError
 from pileus.kernel.db import Database, migrations
 from pileus.kernel.observe import store
 from pileus.kernel.process.databases import SECTION, file_of
-from pileus.services import discover
 
 SIZE = text("SELECT SUM(data_length + index_length) FROM information_schema.tables WHERE table_schema = DATABASE()")
 VERSION = text("SELECT VERSION()")
@@ -35,7 +35,7 @@ class Line(msgspec.Struct, frozen=True):
 
 def status(layout: Layout) -> int:
     """Print a line for each database; 1 when one cannot be used as it is."""
-    lines = [_line(layout, service.type, service.db) for service in discover() if service.db]
+    lines = [_line(layout, service.type, service.db) for service in with_database(layout)]
     lines.append(_line(layout, store.NAME, None))
     width = max(len(line.name) for line in lines)
     for line in lines:

@@ -18,6 +18,7 @@ from pileus.kernel.config import ConfigError
 from pileus.kernel.db import Database, migrations
 from pileus.kernel.db.database import MARIADB_SCHEMES
 from pileus.kernel.observe import store
+from pileus.kernel.process.buses import is_local
 from pileus.kernel.process.databases import MOVED_SUFFIX, SECTION, file_of, open_database
 from pileus.kernel.process.manifest import Service
 from pileus.services import discover
@@ -160,10 +161,13 @@ def _refuse_other_changes(old: Layout, new: Layout) -> None:
 
 def _parts(old: Layout, new: Layout) -> list[Part]:
     before, after = old.tables.get(SECTION, {}), new.tables.get(SECTION, {})
-    known: dict[str, Service | None] = {service.type: service for service in discover() if service.db}
+    services = [service for service in discover() if service.db]
+    names = {*(service.type for service in services), store.NAME}
+    if strangers := sorted(after.keys() - names):
+        raise ConfigError(f"[{SECTION}] {strangers[0]} is no service; there are {', '.join(sorted(names))}")
+    alone = is_local(old.tables)
+    known: dict[str, Service | None] = {s.type: s for s in services if s.default_roles(alone=alone)}
     known[store.NAME] = None
-    if strangers := sorted(after.keys() - known.keys()):
-        raise ConfigError(f"[{SECTION}] {strangers[0]} is no service; there are {', '.join(sorted(known))}")
     parts = []
     for name, service in known.items():
         if before.get(name) == after.get(name):

@@ -19,7 +19,7 @@ from pileus.kernel import config as configuration
 from pileus.kernel.config import BusConfig, ConfigError
 from pileus.kernel.db import migrations
 from pileus.kernel.observe.recorder import TOPIC as TRACE_TOPIC
-from pileus.kernel.process import Service
+from pileus.kernel.process import Role, Service
 from pileus.kernel.process.buses import is_local
 from pileus.kernel.process.databases import SECTION, open_database
 from pileus.services import discover
@@ -42,7 +42,7 @@ def look(layout: Layout) -> list[Report]:
     questions: dict[str, Callable[[], Report]] = {}
     if not is_local(layout.tables):
         questions["broker"] = lambda: _broker(layout)
-    for service in _with_database(layout):
+    for service in with_database(layout):
         questions[f"database {service.type}"] = lambda service=service: _database(layout, service)
     found = _all_at_once(questions)
     return [
@@ -106,15 +106,20 @@ def _address(url: str) -> str:
 # -- databases -------------------------------------------------------------------------------------------------------
 
 
-def _with_database(layout: Layout) -> list[Service]:
+def with_database(layout: Layout) -> list[Service]:
     """The services whose databases the processes of this host open."""
-    here = processes.configured(layout)
-    wanted = None if any(process.roles is None for process in here) else {r for p in here for r in p.roles or ()}
     return [
         service for service in discover()
-        if service.db is not None
-        and any(role.needs_db and (wanted is None or role.name in wanted) for role in service.roles)
+        if service.db is not None and any(role.needs_db for role in _roles_here(layout, service))
     ]
+
+
+def _roles_here(layout: Layout, service: Service) -> tuple[Role, ...]:
+    here = processes.configured(layout)
+    if any(process.roles is None for process in here):
+        return service.default_roles(alone=is_local(layout.tables))
+    wanted = {name for process in here for name in process.roles or ()}
+    return tuple(role for role in service.roles if role.name in wanted)
 
 
 def _database(layout: Layout, service: Service) -> Report:

@@ -87,6 +87,10 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     media_types: tuple[str, ...] = ()
     offered: bool = True
 
+    def default_roles(self, *, alone: bool) -> tuple[Role, ...]:
+        """Those that the one-process cloud runs. alone: its messages stay in the process."""
+        return tuple(role for role in self.roles if role.default and not (role.needs_broker and alone))
+
     def is_versioned(self, path: str) -> bool:
         """Whether microversions apply to a path below the mount."""
         prefix = self.versioned_prefix.rstrip("/")

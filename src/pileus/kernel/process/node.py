@@ -108,8 +108,7 @@ class Node:
         """The roles of a service that run here."""
         wanted = self._wanted
         if wanted is None:
-            alone = isinstance(self.bus, LocalBus)
-            return tuple(role for role in service.roles if role.default and not (role.needs_broker and alone))
+            return service.default_roles(alone=isinstance(self.bus, LocalBus))
         return tuple(role for role in service.roles if role.name in wanted)
 
     def serves(self, kind: str) -> bool:
