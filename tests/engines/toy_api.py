@@ -17,6 +17,7 @@ class Handler(BaseHTTPRequestHandler):
     """GET: its name. POST: the body goes into the file before the answer."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = 16_384  # a whole answer at once: no proxy can ask again for one that was cut in its middle
 
     def do_GET(self) -> None:
         if self.path != "/":

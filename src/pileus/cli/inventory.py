@@ -126,7 +126,7 @@ def problems(hosts: Hosts) -> Iterator[str]:
 def _of_the_cloud(hosts: Hosts, known: Mapping[str, Role]) -> Iterator[str]:
     for role in known.values():
         where = [host for host, table in hosts.items() if role.name in _roles(table)]
-        if not where and role.default:
+        if not where and role.default and not role.needs_broker:  # those only matter to a cloud that grows
             yield f"no host runs {role.name}: {role.about}"
         if len(where) > 1 and role.once:
             yield f"{', '.join(where)}: all run {role.name}, of which a cloud has one"
