@@ -129,9 +129,9 @@ class LibvirtHypervisor:
     async def start(self, server_id: str) -> GuestState:
         def start(domain: libvirt.virDomain) -> GuestState:
             if not domain.isActive():
-                _create(domain)
+                _unless_running(domain, domain.create)
             elif domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
-                domain.resume()
+                _unless_running(domain, domain.resume)
             return self._state(domain)
 
         return await self._on_guest("start", server_id, start, START_TIMEOUT_S)
@@ -209,9 +209,9 @@ class LibvirtHypervisor:
         return GuestState(server_id, instance_name(server_id), generation, power, clean, port)
 
 
-def _create(domain: libvirt.virDomain) -> None:
+def _unless_running(domain: libvirt.virDomain, call: Callable[[], object]) -> None:
     try:
-        domain.create()
+        call()
     except libvirt.libvirtError as error:
         # Libvirtd goes on with the call of a process that was killed: it may have come first.
         if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID or not domain.isActive():
