@@ -86,6 +86,9 @@ async def test_a_second_process_need_not_ask_identity(server: Server, monkeypatc
         first, second = TokenCache(identity.validate, Clock(), one), TokenCache(identity.validate, Clock(), two)
         assert (await second.context_of("warm")).user_id == "u"  # from here on it knows the generation
         assert (await first.context_of("both")).roles == ("member",)
+        async with asyncio.timeout(10.0):  # nobody waits for what is written there
+            while await two.get("both") is None:
+                await asyncio.sleep(0.01)
         before = identity.questions
         assert await second.context_of("both") == await first.context_of("both")
         assert identity.questions == before
