@@ -13,8 +13,7 @@ from pileus.kernel.process import Runtime
 from pileus.services.compute.clients.placement import PlacementClient
 from pileus.services.compute.db.servers import Server
 from pileus.services.compute.errors import NoValidHost
-from pileus.services.compute.rpc import SCHEDULER_TOPIC, SELECT_TIMEOUT_S, Destination, SelectHosts, Selection
-from pileus.services.compute.tasks.host_selection import HostSelection
+from pileus.services.compute.rpc import SCHEDULER_TOPIC, SELECT_TIMEOUT_S, Destination, SelectHosts
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ async def choose(rt: Runtime[Any], server: Server, wishes: Wishes) -> tuple[Dest
     )
     explanation = ""
     for _ in range(MAX_ROUNDS):
-        found = await _ask(rt, server, question)
+        found = await rt.bus.call(SCHEDULER_TOPIC, question, timeout_s=SELECT_TIMEOUT_S)
         log.info("scheduling of %s: %s", server.id, found.explanation)
         if not found.hosts:
             raise NoValidHost(detail=found.explanation)
@@ -51,13 +50,6 @@ async def choose(rt: Runtime[Any], server: Server, wishes: Wishes) -> tuple[Dest
                 return destination, list(found.hosts[at + 1 : at + 1 + MAX_ALTERNATIVES])
         explanation = found.explanation
     raise NoValidHost(detail=f"No host could be claimed, others were faster: {explanation}")
-
-
-async def _ask(rt: Runtime[Any], server: Server, question: SelectHosts) -> Selection:
-    """The scheduler of this process, if there is one, else any."""
-    if rt.has(HostSelection):
-        return await rt.get(HostSelection).select(server, question)
-    return await rt.bus.call(SCHEDULER_TOPIC, question, timeout_s=SELECT_TIMEOUT_S)
 
 
 async def claim(rt: Runtime[Any], server: Server, destination: Destination) -> bool:

@@ -31,9 +31,7 @@ MAX_EXPLAINED = 20
 
 async def start(rt: Runtime[ComputeConfig]) -> None:
     """Answer."""
-    selection = HostSelection(rt)
-    rt.put(selection)
-    rt.bus.listen(SCHEDULER_TOPIC, {SelectHosts: selection.answer})
+    rt.bus.listen(SCHEDULER_TOPIC, {SelectHosts: HostSelection(rt).select})
     rt.every(
         BEAT_S, lambda: rt.db.write(services.beat, rt.host, services.SCHEDULER), name="compute scheduler heartbeat"
     )
@@ -45,16 +43,12 @@ class HostSelection:
     def __init__(self, rt: Runtime[Any]) -> None:
         self._rt = rt
 
-    async def answer(self, question: SelectHosts) -> Selection:
-        """To a conductor elsewhere."""
-        server = await self._rt.db.read(servers.get, question.server_id)
+    async def select(self, question: SelectHosts) -> Selection:
+        """The hosts that fit, best first; none, with the reasons, when no host does. Raises `ServerNotFound`."""
+        rt = self._rt
+        server = await rt.db.read(servers.get, question.server_id)
         if server is None:
             raise ServerNotFound(server_id=question.server_id)
-        return await self.select(server, question)
-
-    async def select(self, server: Server, question: SelectHosts) -> Selection:
-        """The hosts that fit, best first; none, with the reasons, when no host does."""
-        rt = self._rt
         same, different = _named(server, "same_host"), _named(server, "different_host")
         known = await rt.db.read(hosts.read, server, [*same, *different])
         try:
