@@ -38,7 +38,7 @@ PARTS: tuple[tuple[Any, Any], ...] = (
 
 @pytest.mark.parametrize(("kind", "value"), PARTS, ids=lambda part: type(part).__name__)
 def test_it_survives_the_wire(kind: Any, value: Any) -> None:
-    assert msgspec.json.decode(msgspec.json.encode(value), type=kind) == value
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(value), type=kind) == value
 
 
 def test_lines_of_dnsmasq() -> None:

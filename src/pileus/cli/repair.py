@@ -42,16 +42,22 @@ async def _repair(layout: Layout, options: Namespace) -> int:
     databases = Databases(installation)
     settle_s = verify_command.settle_s_of(options)
     try:
-        found = await verdict.judge(installation, databases, settle_s=settle_s, waiting=verify_command.say_waiting)
-        outcomes: list[Outcome] = []
-        if options.apply and found.findings:
-            running = _is_running(layout)
-            tools = Tools(installation, databases, is_running=running, findings_in=catalogue.findings)
-            found = await _rounds(tools, found, outcomes, settle_s, quiet=options.json)
-        print(_as_json(found, outcomes) if options.json else _as_text(found, options.apply))
-        return verify_command.status_of(found)
+        async with verify_command.bus_of(layout) as bus:
+            tools = Tools(installation, databases, bus, is_running=_is_running(layout), findings_in=catalogue.findings)
+            return await _with(tools, settle_s, options)
     finally:
         databases.close()
+
+
+async def _with(tools: Tools, settle_s: float | None, options: Namespace) -> int:
+    found = await verdict.judge(
+        tools.installation, tools.databases, tools.bus, settle_s=settle_s, waiting=verify_command.say_waiting
+    )
+    outcomes: list[Outcome] = []
+    if options.apply and found.findings:
+        found = await _rounds(tools, found, outcomes, settle_s, quiet=options.json)
+    print(_as_json(found, outcomes) if options.json else _as_text(found, options.apply))
+    return verify_command.status_of(found)
 
 
 def _is_running(layout: Layout) -> bool:
@@ -72,7 +78,7 @@ async def _rounds(
     for _ in range(MAX_ROUNDS):
         round_ = [await _one(tools, finding, quiet=quiet) for finding in found.findings]
         outcomes += round_
-        found = await verdict.judge(tools.installation, tools.databases, settle_s=settle_s)
+        found = await verdict.judge(tools.installation, tools.databases, tools.bus, settle_s=settle_s)
         before = {item.finding.key for item in round_}
         if all(finding.key in before for finding in found.findings):
             break
@@ -80,12 +86,14 @@ async def _rounds(
 
 
 async def _one(tools: Tools, finding: Finding, *, quiet: bool) -> Outcome:
-    act = catalogue.BY_NAME[finding.name].repair.act
-    if act is None:
+    repair = catalogue.BY_NAME[finding.name].repair
+    if repair.act is None:
         outcome = Outcome(finding=finding, outcome=LEFT)
+    elif repair.on_host and finding.host != tools.installation.node.host:
+        outcome = Outcome(finding=finding, outcome=LEFT, reason=f"only on {finding.host} itself can this be done")
     else:
         try:
-            outcome = Outcome(finding=finding, outcome=await act(tools, finding))
+            outcome = Outcome(finding=finding, outcome=await repair.act(tools, finding))
         except (RepairFailed, CouldNotLook, ServiceError, CommandError, OSError) as error:
             outcome = Outcome(finding=finding, outcome=FAILED, reason=" ".join(str(error).split()))
     if not quiet:

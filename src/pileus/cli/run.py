@@ -16,8 +16,10 @@ from pileus.kernel.config import ConfigError
 from pileus.kernel.host.command import CommandError
 from pileus.kernel.observe import logs
 from pileus.kernel.process import Node, buses, databases
+from pileus.kernel.process.buses import is_local
 from pileus.kernel.process.state_dir import make_state_dir
 from pileus.services import discover, folders
+from pileus.verify import hosts
 
 OPEN_FILES = 65_536
 
@@ -63,6 +65,8 @@ async def started(node: Node, roles: Iterable[str] | None) -> Node:
     """Start it, or leave nothing of it."""
     try:
         await node.start(roles)
+        if not is_local(node.tables):
+            hosts.answer(node)
     except BaseException as error:
         await node.stop()
         if isinstance(error, CommandError):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from argparse import Namespace
+from collections.abc import AsyncIterator
 from itertools import groupby
 
 import msgspec
 
 from pileus.cli.layout import Layout
+from pileus.kernel.bus import Bus
+from pileus.kernel.process.buses import is_local, make_bus
 from pileus.verify import catalogue, verdict
-from pileus.verify.evidence.whole import Databases, Problem
+from pileus.verify.evidence.host import Problem
+from pileus.verify.evidence.whole import Databases
 from pileus.verify.finding import Finding
 from pileus.verify.installation import Installation
 from pileus.verify.verdict import Verdict
@@ -36,9 +41,24 @@ async def judge(layout: Layout, settle_s: float | None) -> Verdict:
     installation = Installation(layout.node, layout.tables)
     databases = Databases(installation)
     try:
-        return await verdict.judge(installation, databases, settle_s=settle_s, waiting=say_waiting)
+        async with bus_of(layout) as bus:
+            return await verdict.judge(installation, databases, bus, settle_s=settle_s, waiting=say_waiting)
     finally:
         databases.close()
+
+
+@contextlib.asynccontextmanager
+async def bus_of(layout: Layout) -> AsyncIterator[Bus | None]:
+    """Over which other hosts can be asked; None where there is one host only."""
+    if is_local(layout.tables):
+        yield None
+        return
+    bus = make_bus(layout.node, layout.tables)
+    await bus.open()
+    try:
+        yield bus
+    finally:
+        await bus.close()
 
 
 def settle_s_of(options: Namespace) -> float | None:

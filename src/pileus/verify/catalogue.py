@@ -25,7 +25,7 @@ from pileus.verify.checks import (
     secrecy,
     usage,
 )
-from pileus.verify.evidence.whole import Evidence
+from pileus.verify.evidence.whole import HOST_PARTS, Evidence, each_host
 from pileus.verify.finding import Difference, Finding
 from pileus.verify.repairs import claims, flows, servers, wires
 from pileus.verify.repairs import guests as guest_repairs
@@ -54,8 +54,10 @@ def findings(evidence: Evidence) -> list[Finding]:
     """All that can be seen in the evidence, in the catalogue's order."""
     found: list[Finding] = []
     for kind in KINDS:
-        if all(evidence.has(part) for part in kind.needs):
-            found += [Finding(name=kind.name, **msgspec.structs.asdict(item)) for item in kind.check(evidence)]
+        looks = each_host(evidence) if HOST_PARTS.intersection(kind.needs) else [evidence]
+        for look in looks:
+            if all(look.has(part) for part in kind.needs):
+                found += [Finding(name=kind.name, **msgspec.structs.asdict(item)) for item in kind.check(look)]
     return found
 
 
@@ -89,15 +91,15 @@ KINDS: tuple[Kind, ...] = (
     _kind("port-past-deadline", "compute network", deadlines.port_stuck, "a port that does not come up",
           Repair("have the agents of its host look again", port_repairs.ask_agents)),
     _kind("guest-without-row", _HOST, guests.without_row, "a guest that belongs to no server",
-          Repair("end the guest and forget it", guest_repairs.end)),
+          Repair("end the guest and forget it", guest_repairs.end, on_host=True)),
     _kind("guest-on-wrong-host", _HOST, guests.on_wrong_host, "a guest whose server is elsewhere",
-          Repair("end the guest here and forget it", guest_repairs.end)),
+          Repair("end the guest here and forget it", guest_repairs.end, on_host=True)),
     _kind("row-without-guest", _HOST, guests.missing, "an ACTIVE server that does not run",
           Repair("say that the server is SHUTOFF; its owner can start it", servers.stop), by_agents=True),
     _kind("guest-running-though-stopped", _HOST, guests.running_though_stopped, "a SHUTOFF server that runs",
-          Repair("power the guest off", guest_repairs.power_off), by_agents=True),
+          Repair("power the guest off", guest_repairs.power_off, on_host=True), by_agents=True),
     _kind("disk-without-row", "compute disks", disks.without_row, "files of a server that is not here",
-          Repair("remove the directory", guest_repairs.remove_directory)),
+          Repair("remove the directory", guest_repairs.remove_directory, on_host=True)),
     _kind("row-without-disk", "compute disks", disks.missing, "a server without its disk",
           Repair("say that the server is in ERROR: its disk is gone", servers.give_up_disk)),
     _kind("disk-without-base", "compute disks", disks.base_missing, "a disk without the image under it",
@@ -136,7 +138,7 @@ KINDS: tuple[Kind, ...] = (
     _kind("unclaimed-segment", "network", addresses.unclaimed_segment, "a segment not reserved for its network",
           Repair("reserve it, unless another network has it", port_repairs.claim_segment)),
     _kind("tap-without-port", _WIRES, devices.tap_without_port, "a tap that belongs to no port",
-          Repair("remove the device", guest_repairs.remove_device), by_agents=True),
+          Repair("remove the device", guest_repairs.remove_device, on_host=True), by_agents=True),
     _kind("port-without-tap", "compute " + _WIRES, devices.port_without_tap, "a port without its tap",
           Repair("restart the guest: its tap is made at its start", wires.restart_guest), by_agents=True),
     _kind("port-not-wired", _WIRES, devices.port_not_wired, "a tap outside its bridge",
@@ -180,13 +182,13 @@ KINDS: tuple[Kind, ...] = (
     _kind("port-without-lease", "network desired dhcp", leases.port_without_lease, "an address that DHCP does not know",
           _DHCP, by_agents=True),
     _kind("image-file-without-row", "image objects", images.file_without_row, "bytes of no image",
-          Repair("remove the bytes", image_repairs.remove_object)),
+          Repair("remove the bytes", image_repairs.remove_object, on_host=True)),
     _kind("image-row-without-file", "image objects", images.row_without_file, "an image without its bytes",
-          Repair("have the image wait for data again", image_repairs.forget_bytes)),
+          Repair("have the image wait for data again", image_repairs.forget_bytes, on_host=True)),
     _kind("secret-in-log", "leaks", secrecy.in_log, "a secret in a log",
-          Repair("write over it in the log; then change it: it may be known", secrecy_repairs.blacken)),
+          Repair("write over it in the log; then change it: it may be known", secrecy_repairs.blacken, on_host=True)),
     _kind("world-readable-secret", "exposed", secrecy.world_readable, "a secret that everybody can read",
-          Repair("take the right to read from others", secrecy_repairs.close)),
+          Repair("take the right to read from others", secrecy_repairs.close, on_host=True)),
 )  # fmt: skip
 
 BY_NAME = {kind.name: kind for kind in KINDS}

@@ -63,6 +63,26 @@ class Installation:
         return self.network.l2_driver != "fake"
 
     @property
+    def has_guests_here(self) -> bool:
+        """Whether a compute agent runs on this host."""
+        return self._runs("compute-agent")
+
+    @property
+    def has_networks_here(self) -> bool:
+        """Whether an agent of networks runs on this host."""
+        return self._runs("network-l2", "network-l3", "network-dhcp")
+
+    @property
+    def has_images_here(self) -> bool:
+        """Whether the image API, which writes the store's files, runs on this host."""
+        return self._runs("image-api")
+
+    def _runs(self, *roles: str) -> bool:
+        """Without table [processes] any role may."""
+        table = self.tables.get("processes")
+        return table is None or any(role in roles for entry in table.values() for role in entry.get("roles", ()))
+
+    @property
     def guests_dir(self) -> Path:
         """Where the compute agent keeps its files."""
         given = self.compute.agent.instances_dir

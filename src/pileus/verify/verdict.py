@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 import msgspec
 
+from pileus.kernel.bus import Bus
 from pileus.verify import catalogue
 from pileus.verify.evidence import whole
-from pileus.verify.evidence.whole import Databases, Evidence, Problem
+from pileus.verify.evidence.host import Problem
+from pileus.verify.evidence.whole import Databases, Evidence
 from pileus.verify.finding import Finding
 from pileus.verify.installation import Installation
 
@@ -28,14 +30,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def judge(
-    installation: Installation, databases: Databases, *, settle_s: float | None = None,
+    installation: Installation, databases: Databases, bus: Bus | None = None, *, settle_s: float | None = None,
     waiting: Callable[[int, float], None] = lambda number, seconds: None,
 ) -> Verdict:  # fmt: skip
-    """Look, and if anything is found look again. settle_s: how far apart; None: as far as each kind of finding needs.
+    """Look, and if anything is found look again.
 
-    0: one look. `waiting` is told how many findings wait for how long.
+    bus: over which other hosts are asked. settle_s: how far apart; None: as far as each kind of finding needs; 0: one
+    look. `waiting` is told how many findings wait for how long.
     """
-    look = await _look(installation, databases)
+    look = await _look(installation, databases, bus)
     begun, standing = time.monotonic(), {finding.key for finding in look.findings}
     while settle_s != 0 and look.findings:
         left = _stands_for_s(look.findings, settle_s) - (time.monotonic() - begun)
@@ -44,7 +47,7 @@ async def judge(
         pause = min(left, settle_s or SETTLE_S)
         waiting(len(look.findings), pause)
         await asyncio.sleep(pause)
-        again = await _look(installation, databases)
+        again = await _look(installation, databases, bus)
         found = [finding for finding in again.findings if finding.key in standing]
         look, standing = msgspec.structs.replace(again, findings=found), {finding.key for finding in found}
     return look
@@ -57,9 +60,9 @@ def _stands_for_s(found: list[Finding], settle_s: float | None) -> float:
     return max(max(catalogue.BY_NAME[finding.name].notice_s, SETTLE_S) for finding in found)
 
 
-async def _look(installation: Installation, databases: Databases) -> Verdict:
+async def _look(installation: Installation, databases: Databases, bus: Bus | None) -> Verdict:
     begun = time.monotonic()
-    evidence = await whole.look(installation, databases)
+    evidence = await whole.look(installation, databases, bus)
     found = await asyncio.to_thread(catalogue.findings, evidence)
     seconds = round(time.monotonic() - begun, 3)
     return Verdict(findings=found, problems=evidence.problems, counts=counts(evidence), seconds=seconds)
@@ -76,10 +79,14 @@ def counts(evidence: Evidence) -> dict[str, int]:
         parts["claims"] = evidence.placement.consumers
     if evidence.image is not None:
         parts["images"] = evidence.image.images
-    if evidence.guests is not None:
-        parts["guests"] = evidence.guests
-    if evidence.kernel is not None:
-        parts["devices"] = evidence.kernel.links
-    if evidence.disks is not None:
-        parts["server directories"] = evidence.disks.instances
-    return {name: len(part) for name, part in parts.items()}  # type: ignore[arg-type]
+    found = {name: len(part) for name, part in parts.items()}  # type: ignore[arg-type]
+    for host in whole.each_host(evidence):
+        if host.guests is not None:
+            found["guests"] = found.get("guests", 0) + len(host.guests)
+        if host.kernel is not None:
+            found["devices"] = found.get("devices", 0) + len(host.kernel.links)
+        if host.disks is not None:
+            found["server directories"] = found.get("server directories", 0) + len(host.disks.instances)
+    if evidence.elsewhere:
+        found["hosts"] = 1 + len(evidence.elsewhere)
+    return found

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import select
 
 from pileus.kernel.db import Tx
-from pileus.services.network.db.agents import DHCP_SERVICES
+from pileus.services.network.db.agents import AGENTS, DHCP_SERVICES
 from pileus.services.network.db.floating_ips import FLOATING_IPS
 from pileus.services.network.db.intents.fabric import Fabric
 from pileus.services.network.db.networks import NETWORKS, SEGMENTS
@@ -83,7 +83,7 @@ class FloatingIpRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 class NetworkRecords(msgspec.Struct, frozen=True, kw_only=True):
     """By id, but: segments (type, physical network, id) by network; router_ports: router by port; dhcp_ports: port by
-    network."""
+    network. hosts: those of agents."""
 
     networks: dict[str, NetworkRecord]
     segments: dict[tuple[str, str, int], str]
@@ -93,6 +93,7 @@ class NetworkRecords(msgspec.Struct, frozen=True, kw_only=True):
     router_ports: dict[str, str]
     floating_ips: dict[str, FloatingIpRecord]
     dhcp_ports: dict[str, str]
+    hosts: frozenset[str]
 
 
 class DesiredHost(msgspec.Struct, frozen=True):
@@ -108,7 +109,7 @@ def _columns(table, kind: type[msgspec.Struct]):
 
 
 def read(tx: Tx) -> NetworkRecords:
-    """All of it, in eight statements."""
+    """All of it, in nine statements."""
 
     def by_id(table, kind):
         return {row.id: kind(**row._mapping) for row in tx.all(select(*_columns(table, kind)))}
@@ -126,6 +127,7 @@ def read(tx: Tx) -> NetworkRecords:
         router_ports={row.port_id: row.router_id for row in tx.all(select(ROUTER_PORTS))},
         floating_ips=by_id(FLOATING_IPS, FloatingIpRecord),
         dhcp_ports={row.network_id: row.port_id for row in tx.all(select(DHCP_SERVICES))},
+        hosts=frozenset(row.host for row in tx.all(select(AGENTS.c.host).distinct())),
     )
 
 

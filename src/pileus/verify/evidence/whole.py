@@ -1,44 +1,35 @@
-"""Everything that was read at one moment, and what could not be."""
+"""Everything that was read at one moment, on every host that answers, and what could not be."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy.exc import SQLAlchemyError
 
-from pileus.kernel.config import ConfigError
+from pileus.kernel.bus import Bus
 from pileus.kernel.db import Database, Tx
-from pileus.kernel.errors import ServiceError
-from pileus.kernel.host.command import CommandError
 from pileus.kernel.process.manifest import Service
-from pileus.services.compute.drivers.hypervisor.interface import HypervisorError
+from pileus.verify import hosts
 from pileus.verify.evidence import compute, dhcp, disks, flows, guests, identity, image, kernel, network, placement
+from pileus.verify.evidence import host as this_host
 from pileus.verify.evidence import secrecy as secrets
+from pileus.verify.evidence.host import FAILURES, HostRecords, Problem, attempt, words_of
 from pileus.verify.installation import CouldNotLook, Installation
 
-FAILURES = (
-    CouldNotLook, SQLAlchemyError, OSError, CommandError, HypervisorError, ConfigError, ServiceError, ImportError,
-)  # fmt: skip
-"""What a part that cannot be read ends with."""
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """A part that could not be compared, and why."""
-
-    part: str
-    reason: str
+HOST_PARTS = frozenset({*this_host.PARTS, "desired"})
+"""What each host has of its own; the rest is the cloud's."""
+AT_ONCE = 8  # hosts that are looked at at the same time
 
 
 class Evidence(msgspec.Struct, kw_only=True):
-    """One look. A part that could not be read, or does not exist with these drivers, is None.
+    """One look, at the cloud and at one of its hosts. A part that could not be read, or does not exist with these
+    drivers, is None.
 
     flows: of the services in `flows_read`. busy: ids of what they work on. upload_stale_s: see the image service's
-    configuration.
+    configuration. elsewhere: the same for each other host.
     """
 
     at: datetime
@@ -65,6 +56,7 @@ class Evidence(msgspec.Struct, kw_only=True):
     physical_networks: dict[str, str] = {}
     upload_stale_s: float = 0.0
     has_real_disks: bool = False
+    elsewhere: list[Evidence] = []
 
     def has(self, part: str) -> bool:
         """Whether a part was read."""
@@ -87,7 +79,7 @@ class Databases:
             try:
                 self._open[service.type] = installation.open_database(service)
             except FAILURES as error:
-                self.problems.append(Problem(f"database of {service.type}", _words(error)))
+                self.problems.append(Problem(f"database of {service.type}", words_of(error)))
 
     def __getitem__(self, service: str) -> Database:
         """Raises CouldNotLook."""
@@ -104,18 +96,58 @@ class Databases:
             database.close()
 
 
-async def look(installation: Installation, databases: Databases) -> Evidence:
-    """Read everything that can be read now."""
+async def look(installation: Installation, databases: Databases, bus: Bus | None = None) -> Evidence:
+    """Read everything that can be read now. bus: over which other hosts are asked; None: they are not."""
     evidence = Evidence(
         at=datetime.now(UTC), host=installation.node.host, cloud=installation.node.cloud,
-        problems=list(databases.problems), physical_networks=dict(installation.network.physical_networks),
-        upload_stale_s=installation.image.upload_stale_s, has_real_disks=installation.has_real_guests,
+        problems=list(databases.problems), upload_stale_s=installation.image.upload_stale_s,
+        has_real_disks=installation.has_real_guests,
     )  # fmt: skip
     await _read_databases(installation, databases, evidence)
-    await _read_host(installation, evidence)
-    if evidence.compute is not None:
-        _name_other_hosts(installation, evidence)
+    seen = await this_host.look(installation)
+    evidence.problems += seen.problems
+    _take(evidence, seen)
+    await _read_desired(installation, databases, evidence)
+    gate = asyncio.Semaphore(AT_ONCE)
+    others = sorted(_hosts(evidence) - {evidence.host})
+    found = await asyncio.gather(*(_look_at(name, evidence, installation, databases, bus, gate) for name in others))
+    evidence.elsewhere = [item for item in found if item is not None]
     return evidence
+
+
+def each_host(evidence: Evidence) -> Iterator[Evidence]:
+    """The look at every host, the command's own first."""
+    yield evidence
+    yield from evidence.elsewhere
+
+
+async def _look_at(
+    name: str, evidence: Evidence, installation: Installation, databases: Databases, bus: Bus | None,
+    gate: asyncio.Semaphore,
+) -> Evidence | None:  # fmt: skip
+    if bus is None:
+        evidence.problems.append(Problem(f"host {name}", "only the host that verify runs on is looked at"))
+        return None
+    async with gate:
+        seen = await attempt(evidence.problems, f"host {name}", lambda: hosts.ask(bus, name))
+    if seen is None:
+        return None
+    evidence.problems += [Problem(f"{problem.part} of host {name}", problem.reason) for problem in seen.problems]
+    there = msgspec.structs.replace(evidence, host=name, elsewhere=[])
+    _take(there, seen)
+    await _read_desired(installation, databases, there)
+    return there
+
+
+def _take(evidence: Evidence, seen: HostRecords) -> None:
+    for part in this_host.PARTS:
+        setattr(evidence, part, getattr(seen, part))
+
+
+def _hosts(evidence: Evidence) -> set[str]:
+    """All that the cloud knows by their agents."""
+    found = set(evidence.compute.hypervisors) if evidence.compute is not None else set()
+    return found | (evidence.network.hosts if evidence.network is not None else set())
 
 
 READERS: dict[str, Callable[[Tx], Any]] = {
@@ -127,15 +159,20 @@ READERS: dict[str, Callable[[Tx], Any]] = {
 async def _read_databases(installation: Installation, databases: Databases, evidence: Evidence) -> None:
     for service in installation.services.values():
         if service.type in databases:
-            found = await _try(
-                evidence, f"database of {service.type}", lambda s=service: databases[s.type].read(_read_service, s)
-            )  # fmt: skip
+            words, read = f"database of {service.type}", databases[service.type].read
+            found = await attempt(evidence.problems, words, lambda s=service, read=read: read(_read_service, s))
             if found is not None:
                 _keep(evidence, service, *found)
+
+
+async def _read_desired(installation: Installation, databases: Databases, evidence: Evidence) -> None:
+    evidence.desired = None
     if "network" in databases:
-        arguments = (installation.fabric(), installation.node.host)
-        read = network.read_desired
-        await _part(evidence, "desired", "network of this host", lambda: databases["network"].read(read, *arguments))
+        read, arguments = databases["network"].read, (installation.fabric(), evidence.host)
+        words = f"network of {evidence.host}"
+        evidence.desired = await attempt(
+            evidence.problems, words, lambda: read(network.read_desired, *arguments)
+        )
 
 
 def _read_service(tx: Tx, service: Service) -> tuple[Any, tuple[flows.FlowRecord, ...]]:
@@ -153,48 +190,3 @@ def _keep(evidence: Evidence, service: Service, records: Any, under_way: tuple[f
         evidence.flows += under_way
         evidence.busy |= {flow.resource_id for flow in under_way}
         evidence.flows_read.add(service.type)
-
-
-async def _read_host(installation: Installation, evidence: Evidence) -> None:
-    instances = installation.guests_dir / "instances"
-    real = installation.has_real_guests or installation.has_real_networks
-    if real and os.geteuid() != 0:
-        evidence.problems.append(Problem("this host", "only root can look at devices, rules, guests and processes"))
-        return
-    if installation.has_real_networks:
-        await _part(evidence, "kernel", "network of the kernel", lambda: kernel.read(installation.ownership))
-        await _part(evidence, "dhcp", "dnsmasq", lambda: asyncio.to_thread(dhcp.read, installation.dhcp_dir))
-    if installation.has_real_guests:
-        await _part(evidence, "guests", "hypervisor", lambda: guests.read_guests(installation.node.cloud))
-        await _part(evidence, "processes", "processes", lambda: guests.read_processes(instances))
-    await _part(evidence, "disks", "disks", lambda: asyncio.to_thread(disks.read, installation.guests_dir))
-    if installation.image.store == "file":
-        await _part(
-            evidence, "objects", "image store", lambda: asyncio.to_thread(disks.read_objects, installation.store_dir)
-        )
-    await _part(evidence, "leaks", "logs", lambda: asyncio.to_thread(secrets.read_leaks, installation))
-    await _part(evidence, "exposed", "file modes", lambda: asyncio.to_thread(secrets.read_exposed, installation))
-
-
-def _name_other_hosts(installation: Installation, evidence: Evidence) -> None:
-    assert evidence.compute is not None
-    if not installation.has_real_guests:
-        return
-    for host in sorted(evidence.compute.hypervisors.keys() - {evidence.host}):
-        evidence.problems.append(Problem(f"host {host}", "only the host that verify runs on is looked at"))
-
-
-async def _part(evidence: Evidence, name: str, words: str, read: Callable[[], Awaitable[Any]]) -> None:
-    setattr(evidence, name, await _try(evidence, words, read))
-
-
-async def _try(evidence: Evidence, words: str, read: Callable[[], Awaitable[Any]]) -> Any:
-    try:
-        return await read()
-    except FAILURES as error:
-        evidence.problems.append(Problem(words, _words(error)))
-        return None
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from pileus.kernel.bus import Bus
 from pileus.verify.evidence import whole
 from pileus.verify.evidence.whole import Databases, Evidence
 from pileus.verify.finding import Finding, Key
@@ -27,13 +28,15 @@ class RepairFailed(Exception):
 
 class Tools:
     """What repairs work with. is_running: whether a process of the cloud runs, whose agents and conductors can work.
-    findings_in: the catalogue's checks."""
+    bus: over which other hosts are asked. findings_in: the catalogue's checks."""
 
     def __init__(
-        self, installation: Installation, databases: Databases, *, is_running: bool, findings_in: Check
-    ) -> None:
+        self, installation: Installation, databases: Databases, bus: Bus | None = None, *, is_running: bool,
+        findings_in: Check,
+    ) -> None:  # fmt: skip
         self.installation = installation
         self.databases = databases
+        self.bus = bus
         self.is_running = is_running
         self._findings_in = findings_in
         self._seen: set[Key] = set()
@@ -43,7 +46,7 @@ class Tools:
     async def stands(self, finding: Finding, *, fresh: bool = True) -> bool:
         """Look again: whether the finding is still to be seen. Not `fresh`: a look a moment ago will do."""
         if fresh or time.monotonic() - self._seen_at > FRESH_S:
-            self.evidence = await whole.look(self.installation, self.databases)
+            self.evidence = await whole.look(self.installation, self.databases, self.bus)
             found = await asyncio.to_thread(self._findings_in, self.evidence)
             self._seen, self._seen_at = {item.key for item in found}, time.monotonic()
         return finding.key in self._seen
@@ -60,10 +63,12 @@ class Tools:
 
 class Repair(msgspec.Struct, frozen=True):
     """words: what it does, as an imperative sentence. act: does it to one finding and returns `DONE` or `GONE`, or
-    raises RepairFailed; None: people must decide, and `words` says what they can do."""
+    raises RepairFailed; None: people must decide, and `words` says what they can do. on_host: it changes the host
+    that the finding is on, and can be done nowhere else."""
 
     words: str
     act: Callable[[Tools, Finding], Awaitable[str]] | None = None
+    on_host: bool = False
 
 
 def outcome(changed: bool) -> str:

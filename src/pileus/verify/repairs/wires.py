@@ -1,7 +1,7 @@
-"""Networks on this host: whatever is wrong, one round of the agent that keeps them puts it right.
+"""Networks on a host: whatever is wrong, one round of the agent that keeps them puts it right.
 
-The cloud's own agent is asked first. If none runs, or it does not see it, the agent's driver is run here, once, with
-the very desired state that the agent would get.
+The cloud's own agent is asked first. If none runs, or it does not see it, the agent's driver is run once, if the host
+is this one, with the very desired state that the agent would get.
 """
 
 from __future__ import annotations
@@ -55,11 +55,14 @@ async def _converge(tools: Tools, finding: Finding, kind: AgentKind, open_driver
     if not await tools.stands(finding):
         return GONE
     database, fabric = tools.databases["network"], tools.installation.fabric()
-    host = tools.installation.node.host
-    if tools.is_running:
+    host = finding.host
+    is_here = host == tools.installation.node.host
+    if tools.is_running or not is_here:
         await database.write(_ring, fabric, kind, host)
         if await tools.goes(finding, AGENT_ACTS_S):
             return DONE
+    if not is_here:
+        raise RepairFailed(f"the agent on {host} has not put it right within {AGENT_ACTS_S:.0f} s")
     desired = await database.read(read_desired, fabric, host)
     try:
         async with open_driver(tools) as apply:
