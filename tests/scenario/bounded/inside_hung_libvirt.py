@@ -136,7 +136,7 @@ async def test_a_daemon_that_accepts_but_never_answers_costs_one_thread(host: Ba
     await newcomer.close()
 
 
-async def test_guests_whose_emulators_hang_hold_others_up_for_moments_only_and_can_be_ended(
+async def test_guests_whose_emulators_hang_do_not_hold_others_up_and_can_be_ended(
     host: BareHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver, "LIST_TIMEOUT_S", 45.0)
@@ -154,7 +154,7 @@ async def test_guests_whose_emulators_hang_hold_others_up_for_moments_only_and_c
     begun = time.monotonic()
     others = await agent.stop(StopServer(server_id=well, generation=2, soft_timeout_s=0))
     assert (others.fault, others.power_state) == (None, "stopped")
-    assert time.monotonic() - begun < 40  # five hung power buttons hold up libvirtd's sixth request: 10 s and some
+    assert time.monotonic() - begun < 20
     assert len((await agent.report_host(ReportHost())).guests) == count + 1
     reports = await asyncio.gather(*stops)
     assert [(fault_code(report), report.power_state) for report in reports] == [(None, "stopped")] * count

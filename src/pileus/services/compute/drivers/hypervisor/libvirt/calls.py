@@ -39,6 +39,7 @@ class CallPool:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._threads = 0
         self._hung = 0
+        self._wanted = 0  # calls that somebody waits for
         self._lock = threading.Lock()
 
     async def call(self, work: Callable[[], T], *, timeout_s: float | None, what: str) -> T:
@@ -47,7 +48,9 @@ class CallPool:
         if self._hung >= MAX_HUNG_CALLS:
             raise HypervisorTimeout(f"{what}: {self._hung} earlier calls still hang")
         job = _Job(work, asyncio.get_running_loop())
-        self._grow()
+        with self._lock:
+            self._wanted += 1
+            self._grow()
         self._jobs.put(job)
         try:
             try:
@@ -75,6 +78,8 @@ class CallPool:
 
     def _let_go(self, job: _Job) -> None:
         """Nobody waits for the job any more. If a thread is still at it, another takes that thread's place."""
+        with self._lock:
+            self._wanted -= 1
         if job.done.done():
             if not job.done.cancelled():
                 job.done.exception()
@@ -84,12 +89,12 @@ class CallPool:
             job.abandoned = True
             if job.started and not job.returned:
                 self._hung += 1
+                self._grow()
 
     def _grow(self) -> None:
-        with self._lock:
-            if self._threads - self._hung < THREADS:
-                self._threads += 1
-                threading.Thread(target=self._work, name=f"{self._name}-{self._threads}", daemon=True).start()
+        if self._threads - self._hung < min(self._wanted, THREADS):
+            self._threads += 1
+            threading.Thread(target=self._work, name=f"{self._name}-{self._threads}", daemon=True).start()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -1,4 +1,8 @@
-"""The one connection to libvirtd: made when it is needed, made again when it was lost, asked with deadlines.
+"""Connections to libvirtd: made when they are needed, made again when they were lost, asked with deadlines.
+
+Each thread that makes calls has a connection of its own. On one that they share, libvirt's client (before 10.0) can
+miss that another thread has a call to send; it is then sent only when some earlier call is answered, and beside a
+guest whose emulator hangs that is never. Nor do calls of one thread count against what libvirtd grants another.
 
 A libvirtd that hangs is found out by the first call that misses its deadline. From then on calls fail at once, until
 one single question that was left waiting is answered: neither time nor threads are spent on a daemon that is silent,
@@ -10,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -33,14 +38,31 @@ _LOST: Final = frozenset({
 })
 
 
+class _Lost(Exception):
+    """A call failed because its connection had ended, which says nothing about what was asked."""
+
+
+class _Threads(threading.local):
+    """A thread's own connection, and beside which of the shared ones it was made."""
+
+    connection: libvirt.virConnect | None = None
+    number = 0
+
+
 class LibvirtConnection:
-    """Calls on libvirtd at `uri`; `daemon` is started where none answers."""
+    """Calls on libvirtd at `uri`; `daemon` is started where none answers.
+
+    `_current` is nobody's to make calls on: it tells that libvirtd is there, and carries the question whether it
+    answers.
+    """
 
     def __init__(self, uri: str, daemon: LibvirtDaemon) -> None:
         self._uri = uri
         self._daemon = daemon
         self._pool = CallPool("libvirt")
+        self._own = _Threads()
         self._current: libvirt.virConnect | None = None
+        self._number = 0  # of `_current`: counts the connections that were made
         self._opening: asyncio.Task[libvirt.virConnect] | None = None
         self._question: asyncio.Task[Any] | None = None
         self._silent_since: float | None = None
@@ -50,21 +72,37 @@ class LibvirtConnection:
         """Run `work` with a live connection; once more on a new one if it was lost (all our calls may be
         repeated)."""
         for last_try in (False, True):
-            connection = await self.connect()
-            await self._require_answer(connection, what)
+            current = await self.connect()
+            number = self._number
+            await self._require_answer(current, what)
             try:
-                return await self._pool.call(lambda c=connection: work(c), timeout_s=timeout_s, what=what)
+                return await self._pool.call(lambda n=number: self._on_own(n, work), timeout_s=timeout_s, what=what)
             except HypervisorTimeout:
                 self._silence_began()
                 raise
+            except _Lost as lost:
+                if self._current is current:  # which cannot know it yet: nothing was asked on it
+                    self._current = None
+                if last_try:
+                    raise HypervisorError(f"{what}: {lost.__cause__}") from lost.__cause__
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     raise GuestNotFound(f"{what}: {error}") from error
-                if last_try or not await self._is_lost(connection, error):
-                    raise HypervisorError(f"{what}: {error}") from error
-                if self._current is connection:
-                    self._current = None
+                raise HypervisorError(f"{what}: {error}") from error
         raise AssertionError("unreachable")
+
+    def _on_own(self, number: int, work: Callable[[libvirt.virConnect], T]) -> T:
+        """In a thread of the pool: `work` with the thread's connection."""
+        own = self._own
+        try:
+            if own.connection is None or own.number != number:
+                own.connection, own.number = libvirt.open(self._uri), number
+            return work(own.connection)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() in _LOST and (own.connection is None or not own.connection.isAlive()):
+                own.connection = None
+                raise _Lost from error
+            raise
 
     async def connect(self) -> libvirt.virConnect:
         """The live connection. All who need one wait for the same attempt, however long that takes; each of them for
@@ -134,15 +172,8 @@ class LibvirtConnection:
             return
         if opening.exception() is None:
             self._current = opening.result()
+            self._number += 1
         self._heard(opening.exception())
-
-    async def _is_lost(self, connection: libvirt.virConnect, error: libvirt.libvirtError) -> bool:
-        if error.get_error_code() not in _LOST:
-            return False
-        try:
-            return not await self._pool.call(connection.isAlive, timeout_s=CALL_TIMEOUT_S, what="is alive")
-        except libvirt.libvirtError:
-            return True
 
     # -- a daemon that is silent -----------------------------------------------------------------------------
 
@@ -156,8 +187,9 @@ class LibvirtConnection:
             asked = self._pool.call(connection.getLibVersion, timeout_s=None, what="are you there")
             self._question = asyncio.create_task(asked, name="libvirt question")
             self._question.add_done_callback(self._answered)
-        await asyncio.wait({self._question}, timeout=SILENT_WAIT_S)
-        if self._silent_since is not None:
+        question = self._question
+        await asyncio.wait({question}, timeout=SILENT_WAIT_S)
+        if not question.done():
             raise HypervisorTimeout(f"{what}: {self._silence()}")
 
     def _answered(self, question: asyncio.Task[Any]) -> None:

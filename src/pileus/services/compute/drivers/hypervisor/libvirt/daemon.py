@@ -34,9 +34,7 @@ group = "root"
 security_driver = "none"
 stdio_handler = "file"
 """
-# We are its one client, and calls about guests whose monitors hang stay under way for long.
-MAX_CLIENT_REQUESTS: Final = 100
-MAX_WORKERS: Final = 120
+MAX_WORKERS: Final = 120  # calls about guests whose monitors hang stay under way for long
 _LIBVIRTD_CONF: Final = """\
 listen_tls = 0
 listen_tcp = 0
@@ -45,7 +43,6 @@ auth_unix_rw = "none"
 unix_sock_ro_perms = "0700"
 unix_sock_rw_perms = "0700"
 host_uuid = "{host_uuid}"
-max_client_requests = {requests}
 max_workers = {workers}
 log_outputs = "3:file:{log_file}"
 """
@@ -100,7 +97,7 @@ class LibvirtDaemon:
         self._etc.mkdir(exist_ok=True)
         settings = _LIBVIRTD_CONF.format(
             host_uuid=_kept_uuid(self._directory / "host_uuid"), log_file=self._directory / "libvirtd.log",
-            requests=MAX_CLIENT_REQUESTS, workers=MAX_WORKERS,
+            workers=MAX_WORKERS,
         )
         (self._etc / "libvirtd.conf").write_text(settings)
         (self._etc / "qemu.conf").write_text(_QEMU_CONF)
