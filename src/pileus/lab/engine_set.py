@@ -7,7 +7,6 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -18,6 +17,7 @@ from pileus.lab.configure import Engines
 from pileus.lab.engines import haproxy, keepalived, memcached, rabbitmq
 from pileus.lab.engines.galera import GaleraCluster
 from pileus.lab.engines.mariadb import MariaDB
+from pileus.lab.engines.member import Member
 from pileus.lab.host_place import HostPlace
 from pileus.lab.lab import Lab
 from pileus.lab.layout import EngineName, Layout
@@ -47,17 +47,6 @@ CHECKER = "haproxy"
 PASSWORDS = "engines.json"
 START_TIMEOUT_S = 300.0
 DATABASE_PORT = 3306
-
-
-class Member(Protocol):
-    """An engine on one host."""
-
-    def start(self) -> None: ...
-    def wait_ready(self, timeout_s: float) -> None: ...
-    def alive(self) -> bool: ...
-    def adopt(self, process: Started | None) -> None: ...
-    @property
-    def log(self) -> Path: ...
 
 
 class Passwords(msgspec.Struct, frozen=True):

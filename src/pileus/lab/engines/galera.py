@@ -86,7 +86,7 @@ class GaleraMember(MariaDB):
         found = self._written_position()
         return self._recovered_position() if found.seqno < 0 else found
 
-    def ready(self) -> bool:
+    def answers(self) -> bool:
         """Whether it has the data of a cluster with a majority."""
         status = self.status()
         return status.get("wsrep_ready") == "ON" and status.get("wsrep_local_state_comment") == "Synced"

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
+from pathlib import Path
 
-from pileus.lab.place import Place, Started
+from pileus.lab.engines.member import Member
+from pileus.lab.place import Place
 
 PORT = 3306
 USER = "mysql"
 """Not root: the rsync that carries data to a Galera member gives root up, and could then not write them."""
 INSTALL_TIMEOUT_S = 300.0
 STATEMENT_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 60.0
-POLL_S = 0.1
-LOG_TAIL = 2_000
-"""Characters of the server's log in an error."""
 
 # Small, and quick to make; commits wait for the disk, as in operation.
 SETTINGS = {
@@ -27,25 +24,25 @@ SETTINGS = {
 }  # fmt: skip
 
 
-class MariaDB:
+class MariaDB(Member):
     """A server that listens on its place's address. Its root logs in by the Unix socket, as the system's root only.
 
     settings: more of the server's options, by their names in its file.
     """
 
+    poll_s = 0.1
+    stop_timeout_s = 60.0
+
     def __init__(self, place: Place, *, port: int = PORT, settings: Mapping[str, str] | None = None) -> None:
-        self.place = place
+        super().__init__(place)
         self.port = port
         self.settings = SETTINGS | dict(settings or {})
-        self.log = place.directory / "mariadb.log"
         self.data = place.directory / "data"
         self.file = place.directory / "my.cnf"
-        self._process: Started | None = None
 
     @property
-    def name(self) -> str:
-        """The place's."""
-        return self.place.name
+    def log(self) -> Path:
+        return self.place.directory / "mariadb.log"
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -53,48 +50,13 @@ class MariaDB:
         """Start the server on its data, which are made when there are none. Does not wait until it answers."""
         self._launch()
 
-    def wait_ready(self, timeout_s: float) -> None:
-        """Return when it carries statements out. RuntimeError with the end of its log when it does not in time."""
-        deadline = time.monotonic() + timeout_s
-        while not self.ready():
-            if not self.alive():
-                raise RuntimeError(f"the MariaDB server of {self.name} has ended:\n{self._end_of_log()}")
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"the MariaDB server of {self.name} is not ready:\n{self._end_of_log()}")
-            time.sleep(POLL_S)
-
-    def ready(self) -> bool:
+    def answers(self) -> bool:
         """Whether it carries statements out now."""
         try:
             self.execute("SELECT 1 FROM information_schema.schemata LIMIT 1")
         except RuntimeError:
             return False
         return True
-
-    def alive(self) -> bool:
-        """Whether its process runs."""
-        return self._process is not None and self._process.alive()
-
-    @property
-    def pid(self) -> int:
-        """Its process, as the caller sees it. RuntimeError before the first start."""
-        if self._process is None:
-            raise RuntimeError(f"the MariaDB server of {self.name} was not started")
-        return self._process.pid
-
-    def adopt(self, process: Started | None) -> None:
-        """Take over the process that another shell has started for it; None: there is none."""
-        self._process = process
-
-    def kill(self) -> None:
-        """SIGKILL; its data stay."""
-        if self._process is not None:
-            self._process.kill()
-
-    def stop(self) -> None:
-        """End it in good order."""
-        if self._process is not None:
-            self._process.stop(STOP_TIMEOUT_S)
 
     # -- use -------------------------------------------------------------------------------------------------
 
@@ -159,6 +121,3 @@ class MariaDB:
         self.place.run(["rm", "-rf", str(part)], timeout_s=INSTALL_TIMEOUT_S)
         self.place.run(command, timeout_s=INSTALL_TIMEOUT_S, user=USER)
         part.rename(self.data)
-
-    def _end_of_log(self) -> str:
-        return self.log.read_text(errors="replace")[-LOG_TAIL:] if self.log.exists() else "it wrote no log"

@@ -8,11 +8,10 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 from pileus.lab.place import Place, Started
 
-POLL_S = 0.05
-STOP_TIMEOUT_S = 30.0
 PROBE_TIMEOUT_S = 5.0
 SHOWN_OF_LOG = 2_000
 PROBE = """\
@@ -25,7 +24,13 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3) as s:
 
 
 class Member(ABC):
-    """One process of an engine in one place. Restart after `kill` or `stop` is `start` again: its data stay."""
+    """One process of an engine in one place. Restart after `kill` or `stop` is `start` again: its data stay.
+
+    poll_s: how often it is asked at its start. stop_timeout_s: how long it may take to end in order.
+    """
+
+    poll_s: ClassVar[float] = 0.05
+    stop_timeout_s: ClassVar[float] = 30.0
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -68,7 +73,7 @@ class Member(ABC):
                 raise RuntimeError(f"{self._what} ended at its start:\n{self._last_words()}")
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{self._what} does not answer after {timeout_s:g} s:\n{self._last_words()}")
-            time.sleep(POLL_S)
+            time.sleep(self.poll_s)
 
     def alive(self) -> bool:
         """Whether its process runs."""
@@ -86,7 +91,7 @@ class Member(ABC):
     def stop(self) -> None:
         """End it in order; killed when it takes too long."""
         if self._process is not None:
-            self._process.stop(STOP_TIMEOUT_S)
+            self._process.stop(self.stop_timeout_s)
 
     def _last_words(self) -> str:
         with contextlib.suppress(OSError):
