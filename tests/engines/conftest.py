@@ -16,14 +16,14 @@ from pileus.lab.engines.galera import GaleraCluster
 def running() -> Iterator[GaleraCluster]:
     with loopback_places(MEMBERS, "pileus-galera-") as places:
         made = GaleraCluster(places)
-        made.start()
+        made.restart()
         yield made
 
 
 @pytest.fixture
 def cluster(running: GaleraCluster) -> GaleraCluster:
     """All members run, whatever the test before has done."""
-    running.start()
+    running.restart()
     running.wait_size(MEMBERS, WAIT_S)
     return running
 

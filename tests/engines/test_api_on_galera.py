@@ -93,7 +93,7 @@ def test_members_die_under_a_cloud_and_nothing_that_was_accepted_fails(
             monkeypatch.setattr("pileus.kernel.db.database.RETRY_FOR_S", 1.0)
             _is_refused(cloud, shop.user.token)
             monkeypatch.undo()
-            cluster.start()
+            cluster.restart()
             for server_id in servers:
                 shop.user.until_status(server_id, "ACTIVE", timeout_s=WAIT_S)
             for server_id in servers:

@@ -122,7 +122,7 @@ def test_the_death_of_a_member_that_nobody_writes_to(cluster: GaleraCluster, sch
         dies.kill()
         load.go_on()
         load.pause("a member died")
-        cluster.start()
+        cluster.restart()
         load.go_on()
         load.pause("it came back")
     load.check(cluster, schema)
@@ -140,7 +140,7 @@ def test_the_death_of_the_writer(cluster: GaleraCluster, schema: str) -> None:
             switch.turn(takes_over.place.address, takes_over.port)
             load.go_on()
             load.pause("the writer died, 1 s of it until the proxy turned")
-            cluster.start()
+            cluster.restart()
             load.pause("it came back")
     load.check(cluster, schema)
     assert load.refused == 0
@@ -179,7 +179,7 @@ def test_a_survivor_without_majority_refuses_and_goes_on_when_others_are_back(
                 database.run(place_order)
             with pytest.raises(Unavailable):
                 database.look(lambda tx: tx.all(select(ORDERS)))
-            cluster.start()
+            cluster.restart()
             load.go_on()
     assert load.unknown <= 2
     load.check(cluster, schema)
@@ -188,14 +188,14 @@ def test_a_survivor_without_majority_refuses_and_goes_on_when_others_are_back(
 def test_all_members_are_killed_at_once_and_started_again(cluster: GaleraCluster, schema: str) -> None:
     with opened(url_at(cluster.members[0], schema)) as database:
         database.create_all(METADATA)
-    before = cluster.members[0].status()["wsrep_cluster_state_uuid"]
+    before = cluster.members[0].variables()["wsrep_cluster_state_uuid"]
     with Load([url_at(member, schema) for member in cluster.members]) as load:
         cluster.kill()
         time.sleep(1)
-        cluster.start()
+        cluster.restart()
         load.go_on()
     load.check(cluster, schema)
-    assert cluster.members[0].status()["wsrep_cluster_state_uuid"] == before, "the history began anew"
+    assert cluster.members[0].variables()["wsrep_cluster_state_uuid"] == before, "the history began anew"
 
 
 def test_the_member_that_has_the_most_begins(cluster: GaleraCluster, schema: str) -> None:
@@ -204,6 +204,6 @@ def test_the_member_that_has_the_most_begins(cluster: GaleraCluster, schema: str
         cluster.members[0].kill()
         placed = [database.run(place_order) for _ in range(20)]
     cluster.kill()
-    cluster.start()
+    cluster.restart()
     for member in cluster.members:
         assert sorted(orders(member, schema)) == sorted(placed)

@@ -127,7 +127,7 @@ class EngineSet:
     def _start_galera(self, where: list[str]) -> None:
         off = [member.name for member in self._galera.members if self._lab.host(member.name).pid is None]
         if not off:
-            self._galera.start()  # finds out who is to begin
+            self._galera.restart()  # finds out who is to begin
             return
         if not self._galera.primaries():
             raise RuntimeError(
@@ -135,8 +135,8 @@ class EngineSet:
                 "power all of them on together"
             )
         for host in where:
-            self._galera[host].start()
-            self._galera[host].wait_ready(START_TIMEOUT_S)
+            self._members[host, "galera"].start()
+            self._members[host, "galera"].wait_ready(START_TIMEOUT_S)
 
     def _make_schemas(self) -> None:
         server = self._galera.members[0] if self._galera.members else self._members[self._one("mariadb"), "mariadb"]

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pileus.lab.engines.mariadb import PORT, USER, MariaDB
+from pileus.lab.engines.member import Members
 from pileus.lab.place import Place
 
 GROUP_PORT, IST_PORT, SST_PORT = 4567, 4568, 4444
@@ -27,7 +28,7 @@ FAILURE_DETECTION = {
     "evs.keepalive_period": "PT0.5S", "evs.suspect_timeout": "PT2S", "evs.inactive_check_period": "PT0.25S",
     "evs.join_retrans_period": "PT0.3S",
 }  # fmt: skip
-STATUS = ("wsrep_cluster_status", "wsrep_local_state_comment", "wsrep_cluster_size", "wsrep_last_committed")
+STATUS = ("wsrep_local_state_comment", "wsrep_cluster_status", "wsrep_cluster_size")
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,17 @@ class GaleraMember(MariaDB):
 
     def answers(self) -> bool:
         """Whether it has the data of a cluster with a majority."""
-        status = self.status()
-        return status.get("wsrep_ready") == "ON" and status.get("wsrep_local_state_comment") == "Synced"
+        return _serves(self.variables())
 
-    def status(self) -> dict[str, str]:
+    def status(self) -> str:
+        """`running, 3 members`: itself and those that it sees; or what it is otherwise."""
+        found = self.variables()
+        if not found:
+            return self._silent()
+        state, part, size = (found.get(name, "?") for name in STATUS)
+        return f"{'running' if _serves(found) else f'{state}, {part}'}, {size} members"
+
+    def variables(self) -> dict[str, str]:
         """The server's `wsrep_…` variables; empty when it does not answer."""
         if not self.alive():
             return {}
@@ -119,49 +127,45 @@ class GaleraMember(MariaDB):
         return Position(found[-1][0], int(found[-1][1])) if found else Position("", -1)
 
 
-class GaleraCluster:
-    """All members. `start` brings up whatever does not run, from whatever state they are in.
+def _serves(variables: Mapping[str, str]) -> bool:
+    return variables.get("wsrep_ready") == "ON" and variables.get("wsrep_local_state_comment") == "Synced"
+
+
+class GaleraCluster(Members[GaleraMember]):
+    """All members. `restart` brings up whatever does not run, from whatever state they are in.
 
     places: in the order in which a proxy would choose the writer.
     """
+
+    ready_timeout_s = JOIN_TIMEOUT_S
 
     def __init__(
         self, places: Sequence[Place], *, name: str = "pileus", port: int = PORT,
         settings: Mapping[str, str] | None = None, provider_options: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        self.members = [
+        super().__init__(
             GaleraMember(
                 place, cluster=name, peers=places, port=port, settings=settings, provider_options=provider_options
             )
             for place in places
-        ]  # fmt: skip
+        )
 
-    def __getitem__(self, name: str) -> GaleraMember:
-        return next(member for member in self.members if member.name == name)
-
-    def start(self) -> None:
-        """Start every member that does not run and wait until each has all data. RuntimeError when one does not."""
+    def restart(self, timeout_s: float | None = None) -> None:
+        """Start every member that does not run and wait until each has all data. timeout_s: for each of them.
+        RuntimeError when one does not."""
+        timeout_s = timeout_s or self.ready_timeout_s
         if not self.primaries():
-            self._begin()
+            self._begin(timeout_s)
         for member in self.members:
             if not member.alive():
                 member.start()
-                member.wait_ready(JOIN_TIMEOUT_S)  # one after the other: each copy keeps a member busy
+                member.wait_ready(timeout_s)  # one after the other: each copy keeps a member busy
         for member in self.members:
-            member.wait_ready(JOIN_TIMEOUT_S)
+            member.wait_ready(timeout_s)
 
     def primaries(self) -> list[GaleraMember]:
         """The members that belong to a majority now."""
-        return [m for m in self.members if m.status().get("wsrep_cluster_status") == "Primary"]
-
-    def alive(self) -> bool:
-        """Whether every member's process runs."""
-        return all(member.alive() for member in self.members)
-
-    def status(self) -> dict[str, dict[str, str]]:
-        """By member's name: the few variables that tell how it is; none when it does not answer."""
-        answers = {member.name: member.status() for member in self.members}
-        return {name: {key: status[key] for key in STATUS if key in status} for name, status in answers.items()}
+        return [m for m in self.members if m.variables().get("wsrep_cluster_status") == "Primary"]
 
     def wait_size(self, size: int, timeout_s: float) -> None:
         """Return when all members that run see each other, that many, in a majority."""
@@ -171,27 +175,22 @@ class GaleraCluster:
                 raise RuntimeError(f"the cluster did not come to {size} members: {self.status()}")
             time.sleep(POLL_S)
 
-    def kill(self) -> None:
-        """SIGKILL to all of them, as a power cut would."""
-        for member in self.members:
-            member.kill()
-
     def stop(self) -> None:
         """End all in good order; the last one notes that it is the one to begin with."""
         for member in reversed(self.members):
             member.stop()
 
-    def _begin(self) -> None:
+    def _begin(self, timeout_s: float) -> None:
         """Make a majority: of those that run without one, or else of the one that has the most."""
         running = [member for member in self.members if member.alive()]
         if running:
             # Nobody else runs, and who is started joins these: they cannot be two halves that each go on.
-            most = max(running, key=lambda member: int(member.status().get("wsrep_last_committed", -1)))
+            most = max(running, key=lambda member: int(member.variables().get("wsrep_last_committed", -1)))
             most.execute("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=1'")
         else:
             most = self._most_advanced()
             most.bootstrap()
-        most.wait_ready(JOIN_TIMEOUT_S)
+        most.wait_ready(timeout_s)
 
     def _most_advanced(self) -> GaleraMember:
         positions = [(member, member.position()) for member in self.members]
@@ -202,5 +201,5 @@ class GaleraCluster:
 
     @staticmethod
     def _sees(member: GaleraMember, size: int) -> bool:
-        status = member.status()
+        status = member.variables()
         return status.get("wsrep_cluster_status") == "Primary" and status.get("wsrep_cluster_size") == str(size)

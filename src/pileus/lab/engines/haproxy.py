@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from pileus.lab.engines.member import Member, write
+from pileus.lab.engines.member import Member, Members, write
 from pileus.lab.place import Place
 
 READY_TIMEOUT_S: Final = 15.0
@@ -118,7 +118,7 @@ class HAProxy(Member):
         try:
             states = self.servers()
         except OSError:
-            return "not answering" if self.alive() else "down"
+            return self._silent()
         up = sum(state.startswith("UP") or state == "no check" for state in states.values())
         return f"running, {up} of {len(states)} servers up"
 
@@ -216,29 +216,10 @@ def _database(address: str, database: Database, *, shared: bool) -> str:
     return "\n".join(lines)
 
 
-class HAProxies:
+class HAProxies(Members[HAProxy]):
     """One in each place, all alike."""
 
+    ready_timeout_s = READY_TIMEOUT_S
+
     def __init__(self, places: Sequence[Place], front: Front, *, user: str | None = "haproxy") -> None:
-        self.members = tuple(HAProxy(place, front, user=user) for place in places)
-
-    def bootstrap(self, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """The first start; the same as any other."""
-        self.restart(timeout_s)
-
-    def restart(self, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Start those that are down."""
-        down = [member for member in self.members if not member.alive()]
-        for member in down:
-            member.start()
-        for member in down:
-            member.wait_ready(timeout_s)
-
-    def stop(self) -> None:
-        """End all."""
-        for member in self.members:
-            member.stop()
-
-    def status(self) -> dict[str, str]:
-        """A few words on each member, by its host's name."""
-        return {member.name: member.status() for member in self.members}
+        super().__init__(HAProxy(place, front, user=user) for place in places)

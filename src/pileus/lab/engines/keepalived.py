@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from pileus.lab.engines.member import Member, write
+from pileus.lab.engines.member import Member, Members, write
 from pileus.lab.place import Place
 
 READY_TIMEOUT_S: Final = 30.0
@@ -129,37 +129,18 @@ vrrp_script haproxy {{
 """
 
 
-class KeepalivedCluster:
+class KeepalivedCluster(Members[Keepalived]):
     """One in each place; where there is a choice the address goes to the first. It stays where it is when a better host
-    comes back."""
+    comes back; after `stop` it is on none."""
+
+    ready_timeout_s = READY_TIMEOUT_S
 
     def __init__(self, places: Sequence[Place], virtual: VirtualAddress, watched: Sequence[Path] = ()) -> None:
         addresses = [place.address for place in places]
-        self.members = tuple(
+        super().__init__(
             Keepalived(place, addresses, virtual, watched[n] if watched else None) for n, place in enumerate(places)
         )
-
-    def bootstrap(self, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """The first start; the same as any other."""
-        self.restart(timeout_s)
-
-    def restart(self, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Start those that are down."""
-        down = [member for member in self.members if not member.alive()]
-        for member in down:
-            member.start()
-        for member in down:
-            member.wait_ready(timeout_s)
 
     def holder(self) -> Keepalived | None:
         """Who says that it has the address; None while nobody does."""
         return next((member for member in self.members if member.state() == "MASTER"), None)
-
-    def stop(self) -> None:
-        """End all; the address is on no host then."""
-        for member in self.members:
-            member.stop()
-
-    def status(self) -> dict[str, str]:
-        """A few words on each member, by its host's name."""
-        return {member.name: member.status() for member in self.members}

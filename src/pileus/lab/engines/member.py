@@ -1,4 +1,4 @@
-"""What every engine's process has in common: begin, answer, end."""
+"""What every engine's processes have in common: begin, answer, end; one, and one on each of several hosts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 from pileus.lab.place import Place, Started
 
@@ -93,10 +94,56 @@ class Member(ABC):
         if self._process is not None:
             self._process.stop(self.stop_timeout_s)
 
+    def status(self) -> str:
+        """`running`, or what it is otherwise, in a few words."""
+        return "running" if self.answers() else self._silent()
+
+    def _silent(self) -> str:
+        """Its status when it does not answer."""
+        return "not answering" if self.alive() else "down"
+
     def _last_words(self) -> str:
         with contextlib.suppress(OSError):
             return self.log.read_text(errors="replace")[-SHOWN_OF_LOG:]
         return "(it wrote nothing)"
+
+
+M = TypeVar("M", bound=Member)
+
+
+class Members(Generic[M]):
+    """An engine's members, one on each of several hosts. ready_timeout_s: for a start to which no time is given."""
+
+    ready_timeout_s: ClassVar[float]
+
+    def __init__(self, members: Iterable[M]) -> None:
+        self.members = tuple(members)
+
+    def bootstrap(self, timeout_s: float | None = None) -> None:
+        """The first start. RuntimeError when a member does not answer in time."""
+        self.restart(timeout_s)
+
+    def restart(self, timeout_s: float | None = None) -> None:
+        """Start those that are down, all at once. RuntimeError when one does not answer in time."""
+        down = [member for member in self.members if not member.alive()]
+        for member in down:
+            member.start()
+        for member in down:
+            member.wait_ready(timeout_s or self.ready_timeout_s)
+
+    def kill(self) -> None:
+        """SIGKILL to all, as a power cut."""
+        for member in self.members:
+            member.kill()
+
+    def stop(self) -> None:
+        """End all in order."""
+        for member in self.members:
+            member.stop()
+
+    def status(self) -> dict[str, str]:
+        """A few words on each member, by its host's name."""
+        return {member.name: member.status() for member in self.members}
 
 
 def write(path: Path, text: str, mode: int = 0o600) -> None:

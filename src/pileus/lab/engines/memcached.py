@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from pileus.lab.engines.member import Member, reply
+from pileus.lab.engines.member import Member, Members, reply
 from pileus.lab.place import Place
 
 READY_TIMEOUT_S: Final = 10.0
@@ -37,34 +37,11 @@ class Memcached(Member):
     def answers(self) -> bool:
         return reply(self.place, self._port, b"version\r\n").startswith(b"VERSION ")
 
-    def status(self) -> str:
-        """`running`, or what it is otherwise."""
-        return "running" if self.answers() else "not answering" if self.alive() else "down"
 
+class MemcachedServers(Members[Memcached]):
+    """One in each place. They start empty."""
 
-class MemcachedServers:
-    """One in each place."""
+    ready_timeout_s = READY_TIMEOUT_S
 
     def __init__(self, places: Sequence[Place], *, port: int = 11211) -> None:
-        self.members = tuple(Memcached(place, port=port) for place in places)
-
-    def bootstrap(self, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """The first start; the same as any other."""
-        self.restart(timeout_s)
-
-    def restart(self, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Start those that are down; empty."""
-        down = [member for member in self.members if not member.alive()]
-        for member in down:
-            member.start()
-        for member in down:
-            member.wait_ready(timeout_s)
-
-    def stop(self) -> None:
-        """End all."""
-        for member in self.members:
-            member.stop()
-
-    def status(self) -> dict[str, str]:
-        """A few words on each member, by its host's name."""
-        return {member.name: member.status() for member in self.members}
+        super().__init__(Memcached(place, port=port) for place in places)

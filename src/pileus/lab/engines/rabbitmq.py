@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from pileus.lab.engines.member import Member, write
+from pileus.lab.engines.member import Member, Members, write
 from pileus.lab.place import Place, Started
 
 SERVER: Final = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # Debian's wrapper would change user and directories
@@ -183,46 +183,34 @@ class RabbitMQMember(Member):
         }
 
 
-class RabbitMQCluster:
-    """One member in each place. The first founds the cluster; members that are started later join by themselves."""
+class RabbitMQCluster(Members[RabbitMQMember]):
+    """One member in each place. The first founds the cluster; members that are started later join by themselves. After
+    all died each may have to wait for any other, so they start at once."""
+
+    ready_timeout_s = START_TIMEOUT_S
 
     def __init__(self, places: Sequence[Place], access: Access, ports: Ports | None = None) -> None:
         addresses = [place.address for place in places]
-        self.members = tuple(RabbitMQMember(place, addresses, ports or Ports(), access) for place in places)
+        super().__init__(RabbitMQMember(place, addresses, ports or Ports(), access) for place in places)
 
     @property
     def urls(self) -> list[str]:
         """Where clients find it."""
         return [member.url for member in self.members]
 
-    def bootstrap(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """The first start. The founder goes first: members that begin alone at the same moment could each found one."""
-        founder, *others = self.members
+    def bootstrap(self, timeout_s: float | None = None) -> None:
+        """The founder goes first: members that begin alone at the same moment could each found a cluster."""
+        founder = self.members[0]
         founder.start()
-        founder.wait_ready(timeout_s)
-        self._start(others, timeout_s)
-
-    def restart(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Start those that are down, all at once: after all died each may have to wait for any other."""
-        self._start([member for member in self.members if not member.alive()], timeout_s)
+        founder.wait_ready(timeout_s or self.ready_timeout_s)
+        self.restart(timeout_s)
 
     def stop(self) -> None:
         """End all, in order; the name servers last."""
         if self.members:
             with ThreadPoolExecutor(len(self.members)) as pool:
                 list(pool.map(RabbitMQMember.stop_keeping_names, self.members))
-        for member in self.members:
-            member.stop()
-
-    def status(self) -> dict[str, str]:
-        """A few words on each member, by its host's name."""
-        return {member.name: member.status() for member in self.members}
-
-    def _start(self, members: Sequence[RabbitMQMember], timeout_s: float) -> None:
-        for member in members:
-            member.start()
-        for member in members:
-            member.wait_ready(timeout_s)
+        super().stop()
 
 
 def definitions(access: Access) -> str:
