@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pileus.kernel.config.writer import to_toml
 
 if TYPE_CHECKING:
     from cloud import Cloud
@@ -53,17 +54,5 @@ def config_of(cloud: Cloud) -> Path:
     assert cloud.node is not None
     path = Path(cloud.state_dir) / "pileus.toml"
     tables = {"node": {"host": cloud.node.config.host, "port": cloud.port, "state_dir": str(cloud.state_dir)}}
-    path.write_text(toml({**tables, **cloud.tables}))
+    path.write_text(to_toml({**tables, **cloud.tables}))
     return path
-
-
-def toml(tables: Mapping[str, Any], prefix: str = "") -> str:
-    """Nested tables as TOML; values are strings, numbers, booleans and lists of them."""
-    lines: list[str] = []
-    for name, table in tables.items():
-        plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
-        lines.append(f"[{prefix}{json.dumps(name)}]")
-        lines += [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in plain.items()]
-        inner = {key: value for key, value in table.items() if isinstance(value, Mapping)}
-        lines.append(toml(inner, f"{prefix}{json.dumps(name)}."))
-    return "\n".join(lines)

@@ -56,10 +56,3 @@ def test_a_role_that_does_not_exist_is_named() -> None:
     text = 'about = "x"\n' + HOST + 'engines = ["rabbitmq", "mariadb"]\n' + PROCESS.replace("conductor", "tubist")
     with pytest.raises(ConfigError, match="host one: there is no role 'compute-tubist'"):
         configure.refuse_unknown_roles(layout.parse(text, "file.toml"))
-
-
-def test_toml_says_what_it_was_given() -> None:
-    import tomllib
-
-    tables = {"a": {"x": 1, "y": [1, 2], "z": {}}, "b": {"c": {"d": "é\"", "e": True}}}
-    assert tomllib.loads(configure.toml(tables)) == tables

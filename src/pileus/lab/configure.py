@@ -12,6 +12,7 @@ import msgspec
 import yaml
 
 from pileus.kernel.config import ConfigError
+from pileus.kernel.config.writer import to_toml
 from pileus.kernel.process import secrets
 from pileus.kernel.process.manifest import Role
 from pileus.lab import addresses
@@ -72,7 +73,7 @@ def pileus_toml(layout: Layout, host: str, *, cloud: str, engines: Engines) -> s
                 tables["cache"] = {"servers": list(engines.caches)}
     for name, more in plan.tables.items():
         tables[name] = tables.get(name, {}) | more
-    return toml(tables)
+    return to_toml(tables)
 
 
 def schemas() -> tuple[str, ...]:
@@ -149,15 +150,3 @@ def _network(layout: Layout, host: str) -> dict[str, Any]:
     if "tunnel" in nics:
         table["tunnel_ip"] = addresses.of_host(layout, host, "tunnel")
     return table
-
-
-def toml(tables: Mapping[str, Any], prefix: str = "") -> str:
-    """Nested tables as TOML; values are strings, numbers, booleans and lists of them."""
-    lines: list[str] = []
-    for name, table in tables.items():
-        plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
-        lines.append(f"[{prefix}{json.dumps(name)}]")
-        lines += [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in plain.items()]
-        inner = {key: value for key, value in table.items() if isinstance(value, Mapping)}
-        lines.append(toml(inner, f"{prefix}{json.dumps(name)}."))
-    return "\n".join(line for line in lines if line)

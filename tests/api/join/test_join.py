@@ -26,12 +26,12 @@ from cloud import Cloud, free_port
 from pileus.cli import main as command
 from pileus.cli.joining import controller
 from pileus.cli.joining.controller import NotJoined
+from pileus.kernel.config.writer import to_toml
 from pileus.services.join import rpc
 from pileus.services.join.db.tokens import TOKENS
 from pileus.services.join.logic import authority, join_token
 from pileus.services.join.logic.authority import Authority
 from pileus.services.join.tasks import listen
-from verified import toml
 
 AGENTS = "agents=compute-agent,network-l2"
 BROKER = "amqp://pileus:broker-password@127.0.0.1:5672/"
@@ -70,7 +70,7 @@ class Site:
         self.cloud = Cloud(self.state_dir, services=("join",), roles=("join-api",), tables=self.tables("local"))
         self.config = directory / "controller.toml"
         node = {"node": {"host": "test-host", "state_dir": str(self.state_dir)}}
-        self.config.write_text(toml({**node, **self.tables(BROKER), "database": DATABASES}))
+        self.config.write_text(to_toml({**node, **self.tables(BROKER), "database": DATABASES}))
 
     def tables(self, bus: str) -> dict[str, Any]:
         return {

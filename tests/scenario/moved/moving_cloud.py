@@ -22,7 +22,7 @@ import requests
 from cloud import FAKE_DRIVERS, Cloud, free_port
 from engines.mariadb import MariaDB
 from engines.rabbitmq import RabbitMQ
-from verified import toml
+from pileus.kernel.config.writer import to_toml
 
 DATABASES = ("compute", "identity", "image", "network", "placement", "trace")
 COMMAND_TIMEOUT_S = 300.0
@@ -46,8 +46,8 @@ class MovingCloud(Cloud):
         urls = {service: mariadb.url(schema) for service, schema in self.schemas.items()}
         node = {"host": "moving-host", "cloud": self.name, "state_dir": str(self.state_dir), "port": self.port}
         old = {"node": node, **tables}
-        self.config.write_text("# the operator's words\n" + toml(old))
-        self.wanted.write_text(toml({**old, "database": urls, "bus": {"url": broker.url}}))
+        self.config.write_text("# the operator's words\n" + to_toml(old))
+        self.wanted.write_text(to_toml({**old, "database": urls, "bus": {"url": broker.url}}))
         self.wanted.chmod(0o600)
 
     def __enter__(self) -> Self:

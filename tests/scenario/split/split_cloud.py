@@ -32,7 +32,7 @@ import requests
 from cloud import FAKE_DRIVERS, Cloud, free_port
 from engines.mariadb import MariaDB
 from engines.rabbitmq import RabbitMQ
-from verified import toml
+from pileus.kernel.config.writer import to_toml
 
 API_ROLES = {
     "identity-api": "identity", "placement-api": "placement", "image-api": "image", "network-api": "network",
@@ -94,7 +94,7 @@ class SplitCloud(Cloud):
                 directory = str(self.state_dir / "hosts" / host)
                 tables["node"] = node | {"host": host}
                 tables["compute"] = compute | {"agent": compute.get("agent", {}) | {"instances_dir": directory}}
-            self._config(host).write_text(toml(tables))
+            self._config(host).write_text(to_toml(tables))
             self._config(host).chmod(0o600)
         for role in self.roles:
             self.start_role(role, wait=False)

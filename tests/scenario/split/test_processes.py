@@ -21,8 +21,9 @@ from cloud import FAKE_DRIVERS, free_port
 from engines.mariadb import MariaDB
 from engines.rabbitmq import RabbitMQ
 from pileus.cli.api import Api
+from pileus.kernel.config.writer import to_toml
 from pileus.kernel.process import secrets
-from verified import assert_clean, toml
+from verified import assert_clean
 
 SERVICES = ("identity", "placement", "image", "network", "compute")
 CONTROL = ("network-server", "compute-scheduler", "compute-conductor", "compute-metadata")
@@ -63,7 +64,7 @@ class Host:
     def written(self, name: str, **changed: Any) -> Path:
         """The configuration with some tables instead of its own."""
         file = self.directory / name
-        file.write_text(toml({**self.tables, **changed}))
+        file.write_text(to_toml({**self.tables, **changed}))
         file.chmod(0o600)
         return file
 

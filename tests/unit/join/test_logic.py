@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import tomllib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +13,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pileus.kernel.config.writer import to_toml
 from pileus.services import discover
 from pileus.services.join.logic import authority, grant, join_token, place
 from pileus.services.join.logic.authority import Authority, UnfitRequest
@@ -143,15 +141,3 @@ def test_a_request_that_its_key_did_not_sign_is_refused() -> None:
     for odd in ("", "x", other_kind, forged):
         with pytest.raises(UnfitRequest):
             authority.read_request(odd)
-
-
-# -- the file --------------------------------------------------------------------------------------------------------
-
-
-def test_a_configuration_is_read_back_as_it_was_written() -> None:
-    tables = {
-        "node": {"host": "h", "port": 8900, "usual_ports": True}, "empty": {}, "a b": {'"': "\\\n\x7f\x00é", "": ""},
-        "network": {"ratio": 1.5, "ranges": [[1, 2], [3, 4]], "deep": {"er": {"x": [True, "y"]}, "none": {}}},
-        "list": {"of": [{"a": 1}]},
-    }
-    assert tomllib.loads(to_toml(tables)) == tables
