@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import socket
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import requests
 
 from engines import mariadb
+from engines.loopback import free_port
 from pileus.kernel.config import NodeConfig
 from pileus.kernel.process import Node
 from pileus.services import discover
@@ -31,13 +31,6 @@ FAKE_DRIVERS: dict[str, Any] = {
     "compute": {"agent": {"hypervisor": "fake"}},
     "network": {"l2_driver": "fake", "l3_driver": "fake", "dhcp_driver": "fake"},
 }
-
-
-def free_port() -> int:
-    """A loopback port that nobody uses now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 class Cloud:

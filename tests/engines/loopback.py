@@ -3,7 +3,8 @@
     with loopback_places(3) as places:
         cluster = GaleraCluster(places)
 
-Whatever was started in them ends with the `with`, or with the process of the test run.
+Whatever was started in them ends with the `with`, or with the process of the test run; in a `LoopbackPlace` that a test
+makes itself, with the latter only.
 """
 
 from __future__ import annotations
@@ -53,17 +54,22 @@ class LoopbackProcess:
 
 @dataclass
 class LoopbackPlace:
-    """See `pileus.lab.place.Place`."""
+    """See `pileus.lab.place.Place`. enter: before every command line, to have it run in a namespace."""
 
     name: str
     address: str
     directory: Path
+    enter: Sequence[str] = ()
     started: list[LoopbackProcess] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def start(
         self, argv: Sequence[str], *, log: Path, user: str | None = None, env: Mapping[str, str] | None = None
     ) -> LoopbackProcess:
-        command = ["setpriv", "--pdeathsig", "SIGKILL", *_as(user), *argv]
+        log.parent.mkdir(parents=True, exist_ok=True)
+        command = [*self.enter, "setpriv", "--pdeathsig", "SIGKILL", *_as(user), *argv]
         with log.open("ab") as out:
             process = _starter.submit(
                 subprocess.Popen, command, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
@@ -79,8 +85,8 @@ class LoopbackPlace:
         prefix = ["setpriv", *_as(user)] if user else []
         try:
             ended = subprocess.run(
-                [*prefix, *argv], input=input or "", capture_output=True, text=True, timeout=timeout_s, check=False,
-                env=os.environ | (env or {}), cwd=self.directory,
+                [*self.enter, *prefix, *argv], input=input or "", capture_output=True, text=True, timeout=timeout_s,
+                check=False, env=os.environ | (env or {}), cwd=self.directory,
             )
         except subprocess.TimeoutExpired as error:
             raise RuntimeError(f"{argv[0]} is not done after {timeout_s} s") from error
@@ -96,14 +102,28 @@ def loopback_places(count: int, prefix: str = "pileus-place-") -> Iterator[list[
     base.chmod(0o711)  # an engine may run as a user of its own
     network = _unused_network()
     places = [LoopbackPlace(f"m{n}", f"{network}.{n}", base / f"m{n}") for n in range(1, count + 1)]
-    for place in places:
-        place.directory.mkdir(mode=0o700)
     try:
         yield places
     finally:
         for process in (process for place in places for process in place.started):
             process.kill()
         shutil.rmtree(base, ignore_errors=True)
+
+
+def free_port(*addresses: str) -> int:
+    """A port that nobody uses now at any of these addresses; none: at 127.0.0.1."""
+    first, *others = addresses or ("127.0.0.1",)
+    while True:
+        with socket.socket() as taken:
+            taken.bind((first, 0))
+            port = taken.getsockname()[1]
+            try:
+                for address in others:
+                    with socket.socket() as other:
+                        other.bind((address, port))
+            except OSError:
+                continue
+            return port
 
 
 def _as(user: str | None) -> list[str]:

@@ -14,7 +14,6 @@ import functools
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,8 @@ from pathlib import Path
 from typing import Self
 
 import pymysql
+
+from engines.loopback import free_port
 
 START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 60
@@ -65,7 +66,7 @@ class MariaDB:
         """Make the data directory and start the server on it; returns when it answers."""
         _remove_abandoned()
         self._directory = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self.port = _free_port()
+        self.port = free_port()
         made = subprocess.run(
             [
                 "mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={self._data}",
@@ -203,10 +204,3 @@ def _remove_abandoned() -> None:
                 continue
             if not Path("/proc", (directory / "pid").read_text().strip()).exists():
                 shutil.rmtree(directory, ignore_errors=True)
-
-
-def _free_port() -> int:
-    """A loopback port that nobody uses now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]

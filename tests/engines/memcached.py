@@ -14,6 +14,8 @@ import subprocess
 import time
 from typing import Self
 
+from engines.loopback import free_port
+
 START_TIMEOUT_S = 30
 POLL_S = 0.01
 
@@ -23,9 +25,7 @@ class Memcached:
 
     def __init__(self, *options: str) -> None:
         self.options = options
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.port = sock.getsockname()[1]
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Self
 
+from engines.loopback import free_port
+
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # Debian's wrapper would run it as another user, in /var/lib
 START_TIMEOUT_S = 240
 STOP_TIMEOUT_S = 60
@@ -66,7 +68,7 @@ class RabbitMQ:
     def start(self) -> None:
         """Make the directory and start the broker on it; returns when it answers."""
         self._directory = Path(tempfile.mkdtemp(prefix="pileus-rabbitmq-"))
-        self.port = _free_port()
+        self.port = free_port()
         (self._directory / "rabbitmq.conf").write_text(CONFIG.format(port=self.port))
         (self._directory / "plugins").write_text("[].\n")
         self._environment = self._variables()
@@ -77,9 +79,9 @@ class RabbitMQ:
         here = str(self._directory)
         return {
             "PATH": os.environ["PATH"], "HOME": here, "LANG": "C.UTF-8",
-            "ERL_EPMD_PORT": str(_free_port()), "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(free_port()), "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODENAME": f"test-{self.port}@localhost", "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODE_PORT": str(self.port), "RABBITMQ_DIST_PORT": str(_free_port()),
+            "RABBITMQ_NODE_PORT": str(self.port), "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_MNESIA_BASE": f"{here}/data", "RABBITMQ_LOG_BASE": f"{here}/log",
             "RABBITMQ_PID_FILE": f"{here}/pid", "RABBITMQ_CONFIG_FILE": f"{here}/rabbitmq.conf",
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{here}/plugins", "RABBITMQ_CONF_ENV_FILE": f"{here}/none",
@@ -150,9 +152,3 @@ def shared() -> RabbitMQ:
     owner = os.getpid()
     atexit.register(lambda: broker.stop() if os.getpid() == owner else None)
     return broker
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]

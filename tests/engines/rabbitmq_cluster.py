@@ -5,16 +5,15 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from engines.loopback_place import LoopbackPlace, free_port
+from engines.loopback import LoopbackPlace, free_port
 from pileus.lab.engines.rabbitmq import Access, Ports, RabbitMQCluster, RabbitMQMember
 
-FIRST_NUMBER = 61
 MEMBERS = 3
 
 
 def on_loopback(directory: Path) -> RabbitMQCluster:
     """Not started yet."""
-    places = [LoopbackPlace(f"c{n + 1}", FIRST_NUMBER + n, directory / f"c{n + 1}") for n in range(MEMBERS)]
+    places = [LoopbackPlace(f"c{n}", f"127.0.0.6{n}", directory / f"c{n}") for n in range(1, MEMBERS + 1)]
     everywhere = ("127.0.0.1", *(place.address for place in places))
     access = Access(user="pileus", password=secrets.token_urlsafe(), cookie=secrets.token_urlsafe())
     ports = Ports(amqp=free_port(*everywhere), distribution=free_port(*everywhere), names=free_port(*everywhere))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.loopback_place import LoopbackPlace, Process, free_port
+from engines.loopback import LoopbackPlace, LoopbackProcess, free_port
 from pileus.lab.engines.haproxy import Api, Database, Front, HAProxies, Server
 
 VIRTUAL = ("127.0.0.90", "127.0.0.91")
@@ -31,9 +31,9 @@ class Apis:
     """Three of them, each at its own address."""
 
     def __init__(self, directory: Path) -> None:
-        self.places = {name: LoopbackPlace(name, 71 + n, directory / name) for n, name in enumerate(NAMES)}
+        self.places = {name: LoopbackPlace(name, f"127.0.0.{71 + n}", directory / name) for n, name in enumerate(NAMES)}
         self.port = free_port(*(place.address for place in self.places.values()))
-        self._running: dict[str, Process] = {}
+        self._running: dict[str, LoopbackProcess] = {}
 
     @property
     def servers(self) -> tuple[Server, ...]:
@@ -74,7 +74,7 @@ def eventually(what: Callable[[], bool]) -> float:
 
 @pytest.fixture
 def proxies(tmp_path: Path, apis: Apis) -> Iterator[HAProxies]:
-    place = LoopbackPlace("p1", 81, tmp_path / "p1")
+    place = LoopbackPlace("p1", "127.0.0.81", tmp_path / "p1")
     front = Front(VIRTUAL[0], (Api("toy", free_port(VIRTUAL[0]), apis.servers),))
     proxies = HAProxies([place], front, user=None)
     proxies.bootstrap()
@@ -191,7 +191,7 @@ class ToyDatabase:
 
     def __init__(self, place: LoopbackPlace, port: int) -> None:
         self._place, self._port = place, port
-        self.process: Process | None = None
+        self.process: LoopbackProcess | None = None
 
     def start(self) -> None:
         code = (
@@ -208,8 +208,8 @@ class ToyDatabase:
 
 
 def test_one_member_of_the_database_is_in_use_until_it_fails(tmp_path: Path) -> None:
-    places = [LoopbackPlace(f"p{n}", 80 + n, tmp_path / f"p{n}") for n in (1, 2)]
-    hosts = [LoopbackPlace(name, 71 + n, tmp_path / name) for n, name in enumerate(NAMES)]
+    places = [LoopbackPlace(f"p{n}", f"127.0.0.{80 + n}", tmp_path / f"p{n}") for n in (1, 2)]
+    hosts = [LoopbackPlace(name, f"127.0.0.{71 + n}", tmp_path / name) for n, name in enumerate(NAMES)]
     port = free_port(*VIRTUAL, *(host.address for host in hosts))
     between = free_port(*(place.address for place in places))
     members = [ToyDatabase(host, port) for host in hosts]

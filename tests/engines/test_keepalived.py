@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.loopback_place import LoopbackPlace
+from engines.loopback import LoopbackPlace
 from pileus.lab.engines.haproxy import Front, HAProxies
 from pileus.lab.engines.keepalived import Keepalived, KeepalivedCluster, VirtualAddress
 
@@ -79,7 +79,7 @@ class Hosts:
     def __init__(self, network: Network, directory: Path) -> None:
         self.network = network
         places = [
-            [LoopbackPlace(f"c{n}", 0, directory / f"{kind}{n}", ["ip", "netns", "exec", host], f"10.91.0.{11 + n}")
+            [LoopbackPlace(f"c{n}", f"10.91.0.{11 + n}", directory / f"{kind}{n}", ("ip", "netns", "exec", host))
              for n, host in enumerate(network.hosts)] for kind in ("p", "k")
         ]  # fmt: skip
         self.proxies = HAProxies(places[0], Front(ADDRESS, ()), user=None)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 
-from engines.loopback_place import LoopbackPlace, free_port
+from engines.loopback import loopback_places
 from pileus.lab.engines.memcached import MemcachedServers
 
 
@@ -16,10 +15,9 @@ def say(server: str, line: bytes) -> bytes:
         return sock.recv(100)
 
 
-def test_each_host_has_a_cache_that_comes_back_empty(tmp_path: Path) -> None:
-    places = [LoopbackPlace(f"m{n}", 75 + n, tmp_path / f"m{n}") for n in (1, 2)]
-    caches = MemcachedServers(places, port=free_port(*(place.address for place in places)))
-    try:
+def test_each_host_has_a_cache_that_comes_back_empty() -> None:
+    with loopback_places(2) as places:
+        caches = MemcachedServers(places)
         caches.bootstrap()
         first, second = caches.members
         assert say(first.server, b"set k 0 0 1\r\nv\r\n") == b"STORED\r\n"
@@ -29,5 +27,5 @@ def test_each_host_has_a_cache_that_comes_back_empty(tmp_path: Path) -> None:
         caches.restart()
         assert caches.status() == {"m1": "running", "m2": "running"}
         assert say(first.server, b"get k\r\n") == b"END\r\n"
-    finally:
         caches.stop()
+        assert caches.status() == {"m1": "down", "m2": "down"}
