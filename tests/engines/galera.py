@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert
 
-from engines.switch import Switch
+from engines.proxy import Switch
 from pileus.kernel.db import Database, DatabaseUnavailable, Tx
 from pileus.lab.engines.galera import GaleraCluster, GaleraMember
 

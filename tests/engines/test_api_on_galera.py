@@ -16,7 +16,7 @@ import pytest
 from cloud import Cloud
 from engines.galera import PASSWORD, USER, url_through
 from engines.mariadb import OTHER_MEMBER, SHARED
-from engines.switch import Switch
+from engines.proxy import Switch
 from pileus.lab.engines.galera import GaleraCluster, GaleraMember
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "api" / "compute"))

@@ -25,7 +25,7 @@ from engines.galera import (
     url_at,
     url_through,
 )
-from engines.switch import Switch
+from engines.proxy import Switch
 from pileus.kernel.db import Database, Tx
 from pileus.kernel.db.mariadb import MariaDBBackend
 from pileus.kernel.errors import Unavailable

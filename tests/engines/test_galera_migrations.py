@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from engines.galera import MEMBERS, WAIT_S, opened, url_at, url_through
-from engines.switch import Switch
+from engines.proxy import Switch
 from pileus.kernel.db import mariadb_lease, migrations
 from pileus.lab.engines.galera import GaleraCluster
 

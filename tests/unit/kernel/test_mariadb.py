@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, MetaData, String, Table, Text, func, insert, select, text, update
 
-from engines.cut import Cut, CuttingProxy
 from engines.mariadb import MariaDB
+from engines.proxy import Cut, CuttingProxy
 from pileus.kernel.config import ConfigError
 from pileus.kernel.db import Database, Tx, mariadb_server, migrations
 from pileus.kernel.db import mariadb as engine_ways
