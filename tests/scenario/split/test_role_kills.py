@@ -150,7 +150,7 @@ def test_the_broker_killed_while_servers_come_and_go(world: World, rabbitmq: Rab
 
     def kill() -> None:
         rabbitmq.kill()
-        rabbitmq.resume()
+        rabbitmq.start()
 
     assert come_and_go(world, kill) == ["ACTIVE"] * (SERVERS // 2)
 

@@ -181,7 +181,7 @@ async def test_everything_is_back_after_the_broker_was_killed(cloud: str) -> Non
         with pytest.raises(TimeoutError):
             await asking.call(TOPIC, Double(number=1), timeout_s=1)
         patient = asyncio.create_task(asking.call(TOPIC, Double(number=5), timeout_s=WAIT_S))
-        await asyncio.to_thread(broker.resume)
+        await asyncio.to_thread(broker.start)
         assert await patient == Doubled(10)
         assert await under_way == Doubled(8)
         assert runs <= 3  # given again by the broker, and sent again by the caller; never lost
