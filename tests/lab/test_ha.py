@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.lab.journey import Journey
@@ -12,24 +10,11 @@ from tests.lab.rehearsal import Rehearsal, until
 
 pytestmark = [pytest.mark.guest, pytest.mark.long]
 
+LAYOUT = "ha"
 IDENTITY = "http://10.20.0.4:8901/identity/v3"
 CONTROLLERS = ("controller1", "controller2", "controller3")
 API_BACK_S = 5.0
 """3 s is the promise for a machine of one's own; here eight hosts share two processors."""
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
-    with Rehearsal(tmp_path_factory.mktemp("ha"), "ha") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def journey(lab: Rehearsal) -> Journey:
-    made = Journey(lab)
-    made.prepare()
-    made.boot("one", "two")
-    return made
 
 
 def holder(lab: Rehearsal) -> str:

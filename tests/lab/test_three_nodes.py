@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.lab.journey import Journey
@@ -11,19 +9,7 @@ from tests.lab.rehearsal import Rehearsal, until
 
 pytestmark = [pytest.mark.guest, pytest.mark.long]
 
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
-    with Rehearsal(tmp_path_factory.mktemp("three"), "three-nodes") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def journey(lab: Rehearsal) -> Journey:
-    made = Journey(lab)
-    made.prepare()
-    made.boot("one", "two")
-    return made
+LAYOUT = "three-nodes"
 
 
 def test_guests_on_two_hosts(journey: Journey) -> None:
