@@ -92,11 +92,7 @@ class Site:
 
     def settle(self) -> None:
         """Everything is reported, and all ports forward."""
-        host = self.host
-        host.settle(("ports", "routers", "dhcp"))
-        devices = [port.device_name for port in host.ports.values()]
-        wait_until("all devices there", lambda: all(name in host.links() for name in devices), REPAIR_S)
-        host.wait_forwarding(*devices)
+        self.host.settle_devices(("ports", "routers", "dhcp"))
 
     def close(self) -> None:
         for ping in self.pings.values():

@@ -371,6 +371,13 @@ class Host:
             except AssertionError as error:
                 raise AssertionError(f"{error}\n{(self.directory / 'agent.log').read_text()[-3000:]}") from None
 
+    def settle_devices(self, kinds: tuple[str, ...]) -> None:
+        """As `settle`, and until the devices of all ports are there and forward."""
+        self.settle(kinds)
+        devices = [port.device_name for port in self.ports.values()]
+        wait_until("all devices there", lambda: all(name in self.links() for name in devices))
+        self.wait_forwarding(*devices)
+
     def wait_active(self, *guests: Guest) -> None:
         def states() -> dict[str, str]:
             known = self.reports().get("ports", {})

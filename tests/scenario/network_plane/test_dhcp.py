@@ -54,11 +54,7 @@ class Site:
         return self
 
     def settle(self) -> None:
-        host = self.plane.host
-        host.settle(("ports", "dhcp"))
-        devices = [port.device_name for port in host.ports.values()]
-        wait_until("all devices there", lambda: all(name in host.links() for name in devices))
-        host.wait_forwarding(*devices)
+        self.plane.host.settle_devices(("ports", "dhcp"))
 
     def change(self, **changes: object) -> None:
         self.dhcp = self.plane.change_dhcp(self.dhcp, **changes)

@@ -44,11 +44,7 @@ class Site:
         return self
 
     def settle(self) -> None:
-        host = self.plane.host
-        host.settle(("ports", "routers"))
-        devices = [port.device_name for port in host.ports.values()]
-        wait_until("all devices there", lambda: all(name in host.links() for name in devices))
-        host.wait_forwarding(*devices)
+        self.plane.host.settle_devices(("ports", "routers"))
 
     def associate(self, *floatings: FloatingIp) -> None:
         self.router = self.plane.change_router(self.router, floating_ips=floatings)
