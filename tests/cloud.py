@@ -36,6 +36,8 @@ FAKE_DRIVERS: dict[str, Any] = {
 class Cloud:
     """Started by `start()`, ended by `stop()`; also a context manager."""
 
+    request_timeout_s: float = REQUEST_TIMEOUT_S
+
     def __init__(
         self, state_dir: Path, *, services: Iterable[str] | None = None, tables: dict[str, Any] | None = None,
         roles: Iterable[str] | None = None, database: str | None = None,
@@ -122,8 +124,12 @@ class Cloud:
         if token is not None:
             sent["X-Auth-Token"] = token
         return self.http.request(
-            method, self.url + path, json=json, data=data, headers=sent, timeout=REQUEST_TIMEOUT_S, **more
+            method, self.url_of(path), json=json, data=data, headers=sent, **{"timeout": self.request_timeout_s, **more}
         )
+
+    def url_of(self, path: str) -> str:
+        """Where a path from the node's root is served."""
+        return self.url + path
 
     def token(self, username: str, password: str, project: str | None, **scope: Any) -> str:
         """A token by password in the default domain, scoped to a project by name (None: unscoped)."""

@@ -46,12 +46,13 @@ SERVICES = tuple(API_ROLES.values())
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
-REQUEST_TIMEOUT_S = 120.0
 POLL_S = 0.02
 
 
 class SplitCloud(Cloud):
     """Started by `start()`, ended by `stop()`; also a context manager. `host`: its one host's name."""
+
+    request_timeout_s = 120.0
 
     def __init__(
         self, directory: Path, *, broker: RabbitMQ, database: MariaDB | None, tables: Mapping[str, Any] | None = None,
@@ -181,19 +182,10 @@ class SplitCloud(Cloud):
 
     # -- clients ---------------------------------------------------------------------------------------------
 
-    def request(
-        self, method: str, path: str, *, token: str | None = None, json: Any = None, data: Any = None,
-        headers: dict[str, str] | None = None, **more: Any,
-    ) -> requests.Response:
-        """One request to the process that serves the path: `/network/…` goes to network-api."""
-        sent = dict(headers or {})
-        if token is not None:
-            sent["X-Auth-Token"] = token
+    def url_of(self, path: str) -> str:
+        """At the process that serves the path: `/network/…` goes to network-api."""
         port = self.ports[path.split("/")[1] + "-api"]
-        url = f"http://127.0.0.1:{port}{path}"
-        return self.http.request(
-            method, url, json=json, data=data, headers=sent, **{"timeout": REQUEST_TIMEOUT_S, **more}
-        )
+        return f"http://127.0.0.1:{port}{path}"
 
     @property
     def admin_password(self) -> str:
