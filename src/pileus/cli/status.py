@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from pileus.cli import daemon, doctor, engines, processes, up
+from pileus.cli import daemon, doctor, engines, processes, systemd, up
 from pileus.cli.api import Api, ApiError
 from pileus.cli.layout import Layout
 from pileus.cli.processes import Process
@@ -51,15 +51,25 @@ def _show(process: Process) -> bool:
     answers = serves and daemon.answers(process)
     name = "" if process.roles is None else f"{process.name}: "
     print(f"process   {'' if answers else 'DOWN '}{name}{pid}, {about}{roles}")
-    if process.port is not None:
-        print(f"API       {process.layout.node.local_url}   log {process.log_file}")
-    else:
-        print(f"          log {process.log_file}")
+    log = where_it_logs(process, pid)
+    where = "          " if process.port is None else f"API       {process.layout.node.local_url}   "
+    print(f"{where}log {log}")
     if not serves:
         print("          It is starting.")
     elif not answers:
         print("          The API does not answer.")
     return answers
+
+
+def where_it_logs(process: Process, pid: int) -> str:
+    """The file that a running process writes to, or how to ask the journal when systemd takes its output."""
+    try:
+        target = os.readlink(f"/proc/{pid}/fd/1")
+    except OSError:  # it has just ended, or is somebody else's
+        return str(process.log_file)
+    if target.startswith("socket:"):
+        return f"journalctl -u {systemd.name_of(process)}"
+    return target if target.startswith("/") else str(process.log_file)
 
 
 def _cloud(layout: Layout) -> bool:

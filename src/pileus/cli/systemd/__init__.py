@@ -31,7 +31,7 @@ def install(layout: Layout, directory: Path, *, enable: bool) -> int:
     unit = ONE if wanted[0].roles is None else EACH
     (directory / unit).write_text(_unit(wanted[0]))
     print(f"wrote     {directory / unit}")
-    names = [_name(process) for process in wanted]
+    names = [name_of(process) for process in wanted]
     if enable:
         _enable(directory, unit, names)
     if directory == UNIT_DIRECTORY and SYSTEMD_RUNS.exists():
@@ -54,7 +54,7 @@ def _enable(directory: Path, unit: str, names: list[str]) -> None:
             print(f"enabled   {name}")
 
 
-def _name(process: Process) -> str:
+def name_of(process: Process) -> str:
     """Of the unit that runs the process."""
     return ONE if process.roles is None else f"pileus@{process.name}.service"
 
