@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from bench.cloud import BenchCloud, Client
@@ -23,6 +25,20 @@ IMAGE_BYTES = 256 * 10**6
 SETTLE_S = 5
 POLL_S = 0.1
 BOOT_TIMEOUT_S = 600
+
+
+def machine() -> str:
+    """What it was measured on, in a line."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next(
+        (line.split(":", 1)[1].strip() for line in lines if "model name" in line),
+        platform.machine(),
+    )
+    memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return (
+        f"{os.cpu_count()} x {model}, {memory_gib:.0f} GiB, Linux {platform.release()}, Python "
+        f"{platform.python_version()}; load {os.getloadavg()[0]:.1f}"
+    )
 
 
 def timed(repeat: int, act: Callable[[], Any]) -> float:

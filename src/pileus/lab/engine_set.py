@@ -161,6 +161,11 @@ class EngineSet:
             caches=tuple(member.server for member in self._caches.members),
         )
 
+    @property
+    def members(self) -> Mapping[tuple[str, str], Member]:
+        """(host, engine) -> that engine there."""
+        return self._members
+
     def logs(self, host: str) -> dict[str, Path]:
         """Engine -> what it writes on a host."""
         return {engine: member.log for (name, engine), member in self._members.items() if name == host}
