@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 
 from pileus.kernel.config import ConfigError
@@ -56,3 +58,10 @@ def test_a_role_that_does_not_exist_is_named() -> None:
     text = 'about = "x"\n' + HOST + 'engines = ["rabbitmq", "mariadb"]\n' + PROCESS.replace("conductor", "tubist")
     with pytest.raises(ConfigError, match="host one: there is no role 'compute-tubist'"):
         configure.refuse_unknown_roles(layout.parse(text, "file.toml"))
+
+
+def test_a_host_keeps_what_the_lab_says_beside_its_own_tables() -> None:
+    text = 'about = "x"\n' + HOST + 'tables = { compute = { agent = { hypervisor = "fake" } }, node = { port = 1 } }\n'
+    said = tomllib.loads(configure.pileus_toml(layout.parse(text, "x"), "one", cloud="x", engines=configure.Engines()))
+    assert said["compute"]["agent"] == {"hypervisor": "fake", "host_ip": "10.20.0.11"}
+    assert said["node"] | {"port": 1, "host": "one"} == said["node"]

@@ -71,9 +71,16 @@ def pileus_toml(layout: Layout, host: str, *, cloud: str, engines: Engines) -> s
             tables["database"] = {name: engines.database.format(service=name) for name in schemas()}
             if engines.caches:
                 tables["cache"] = {"servers": list(engines.caches)}
-    for name, more in plan.tables.items():
-        tables[name] = tables.get(name, {}) | more
-    return to_toml(tables)
+    return to_toml(_over(tables, plan.tables))
+
+
+def _over(tables: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Both; where both say something, what `more` says. Tables within tables likewise."""
+    result = dict(tables)
+    for name, value in more.items():
+        before = result.get(name)
+        result[name] = _over(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+    return result
 
 
 def schemas() -> tuple[str, ...]:
