@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
+from datetime import UTC, datetime
 
 import pytest
 from actors import Actor, Shop, make_image
+from sqlalchemy import update
+
+from pileus.services.compute.db import services
 
 UNKNOWN = "11111111-2222-4333-8444-555555555555"
 
@@ -110,6 +115,21 @@ def test_no_valid_host_says_why_to_administrators_only(shop: Shop) -> None:
     assert "details" not in mine["fault"]
     shop.user.delete(server)
     shop.admin.ask("DELETE", f"/os-quota-sets/{shop.user.project_id}")
+
+
+def test_a_server_waits_for_hosts_that_have_been_silent(shop: Shop) -> None:
+    """As after an outage of the broker: its hosts report again, but the request is there first."""
+    assert shop.cloud.node is not None
+    agents = update(services.SERVICES).where(services.SERVICES.c.binary == services.COMPUTE)
+    silence = agents.values(last_seen_at=datetime(2001, 1, 1, tzinfo=UTC))
+    database = shop.cloud.node.runtimes["compute"].db
+    shop.cloud.run(database.write(lambda tx: tx.execute(silence) and None))
+    server = shop.boot("early", networks="none")
+    time.sleep(1)
+    assert shop.admin.server(server)["status"] == "BUILD"
+    shop.cloud.run(database.write(services.beat, "test-host", services.COMPUTE))
+    assert shop.admin.until_status(server, "ACTIVE")["OS-EXT-SRV-ATTR:host"] == "test-host"
+    shop.user.delete(server)
 
 
 def test_the_quota_is_kept_by_thirty_at_once(shop: Shop) -> None:

@@ -214,6 +214,12 @@ class NoValidHost(ServiceError):
     text = "No valid host was found. There are not enough hosts available."
 
 
+class HostsSilent(NoValidHost):
+    """No host reports now: they are away, or what carries their reports was. They may be back soon."""
+
+    code = 503
+
+
 class BuildFailed(ServiceError):
     """A server could not be built on any host that was tried; the text is the last host's reason."""
 

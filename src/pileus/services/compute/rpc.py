@@ -372,10 +372,11 @@ class Destination(msgspec.Struct, frozen=True):
 
 class Selection(msgspec.Struct, frozen=True):
     """Reply to `SelectHosts`. `hosts`: those that fit, best first; nothing is claimed. `explanation`: for operators,
-    what was chosen, or which filter turned down whom."""
+    what was chosen, or which filter turned down whom. silent: there are hosts that may be used, and none reports."""
 
     hosts: tuple[Destination, ...]
     explanation: str
+    silent: bool = False
 
 
 class SelectHosts(Message, frozen=True):

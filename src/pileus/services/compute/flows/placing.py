@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from pileus.kernel.process import Runtime
 from pileus.services.compute.clients.placement import PlacementClient
 from pileus.services.compute.db.servers import Server
-from pileus.services.compute.errors import NoValidHost
+from pileus.services.compute.errors import HostsSilent, NoValidHost
 from pileus.services.compute.rpc import SCHEDULER_TOPIC, SELECT_TIMEOUT_S, Destination, SelectHosts
 
 log = logging.getLogger(__name__)
@@ -33,8 +33,8 @@ class Wishes(Protocol):
 
 
 async def choose(rt: Runtime[Any], server: Server, wishes: Wishes) -> tuple[Destination, list[Destination]]:
-    """Claim the best host that can be claimed; returns it and the next best, unclaimed. Raises `NoValidHost`, and
-    `NoListener` or TimeoutError when no scheduler answers."""
+    """Claim the best host that can be claimed; returns it and the next best, unclaimed. Raises `NoValidHost`,
+    `HostsSilent` when that may be over soon, and `NoListener` or TimeoutError when no scheduler answers."""
     question = SelectHosts(
         server_id=server.id, zone=wishes.zone, requested_host=wishes.requested_host,
         requested_node=wishes.requested_node, forced=wishes.forced,
@@ -44,7 +44,7 @@ async def choose(rt: Runtime[Any], server: Server, wishes: Wishes) -> tuple[Dest
         found = await rt.bus.call(SCHEDULER_TOPIC, question, timeout_s=SELECT_TIMEOUT_S)
         log.info("scheduling of %s: %s", server.id, found.explanation)
         if not found.hosts:
-            raise NoValidHost(detail=found.explanation)
+            raise (HostsSilent if found.silent else NoValidHost)(detail=found.explanation)
         for at, destination in enumerate(found.hosts):
             if await claim(rt, server, destination):
                 return destination, list(found.hosts[at + 1 : at + 1 + MAX_ALTERNATIVES])

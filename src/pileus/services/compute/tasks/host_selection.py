@@ -60,12 +60,19 @@ class HostSelection:
         decision = select(request, facts, rt.config.scheduler)
         if not decision.ranked:
             exact = await _exactly(rt, facts, candidates)
-            return Selection((), select(request, exact, rt.config.scheduler).explain())
+            return Selection((), select(request, exact, rt.config.scheduler).explain(), silent=_silent(rt, known))
         by_name = {item.host: item for item in known.hypervisors}
         named = decision.ranked[:MAX_HOSTS_NAMED]
         return Selection(
             tuple(_destination(by_name[item.host], server, candidates) for item in named), decision.explain()
         )
+
+
+def _silent(rt: Runtime[Any], known: Hosts) -> bool:
+    """Whether there are hosts that may be used, and none reports: after an outage of the broker, or of the power, the
+    first requests are here before the first reports."""
+    wanted = [service for service in known.services.values() if not service.disabled and not service.forced_down]
+    return bool(wanted) and not any(service.is_up(rt.clock.now()) for service in wanted)
 
 
 async def _exactly(rt: Runtime[Any], facts: list[HostState], candidates: Candidates) -> list[HostState]:
