@@ -7,7 +7,7 @@ GUEST := build/guest/pileus-guest.qcow2
 PILEUS = $(VENV)/bin/pileus
 export PYTHON
 
-.PHONY: help up down status doctor install image test test-long lint bench lock clean
+.PHONY: help up down status doctor install image test test-long lint bench promises lock clean
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -51,6 +51,9 @@ lint: install-test  ## style, types, imports
 
 bench: install  ## measure; one table with the machine's description
 	$(VENV)/bin/python -m bench
+
+promises: install-test  ## write docs/operate/promises.md from the last runs of the fault tests
+	$(VENV)/bin/python -m tests.lab.promises
 
 lock:           ## write requirements/*.txt anew from pyproject.toml
 	scripts/lock $(VENV)

@@ -50,7 +50,7 @@ def look(state: Path, read: Read | None = None) -> World:
     read = read or functools.partial(_sqlite, state)
     world = {
         "links": _links(None), "namespaces": _namespaces(), "rules": _rules(None),
-        "processes": sorted([*_processes(), *_imagined_guests(state)]),
+        "processes": sorted([*_processes(), *imagined_guests(state)]),
         "files": sorted(_files(state)), "domains": sorted(_domains(state)),
     }  # fmt: skip
     for namespace in world["namespaces"]:
@@ -136,7 +136,7 @@ def _processes() -> Iterator[str]:
                 yield "libvirtd"
 
 
-def _imagined_guests(state: Path) -> Iterator[str]:
+def imagined_guests(state: Path) -> Iterator[str]:
     """Those that the fake hypervisor says it runs."""
     file, running = state / "compute" / "fake-guests.json", {}
     for line in file.read_text().splitlines() if file.exists() else ():
