@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import time
 import uuid
@@ -173,6 +174,15 @@ def test_the_address_moves_when_haproxy_keepalived_or_the_host_dies(hosts: Hosts
         hosts.start()
         eventually(lambda: settled(hosts.addresses.members))
         assert sum(hosts.network.has_address(n) for n in range(HOSTS)) == 1
+
+
+def test_it_starts_after_a_power_cut_though_another_process_has_its_old_id(hosts: Hosts) -> None:
+    member = hosts.addresses.members[0]
+    member.kill()
+    for name in ("pid", "vrrp.pid"):
+        (member.place.directory / name).write_text(f"{os.getpid()}\n")
+    hosts.start()
+    eventually(lambda: settled(hosts.addresses.members))
 
 
 def settled(members: tuple[Keepalived, ...]) -> bool:

@@ -59,7 +59,8 @@ class Keepalived(Member):
 
     def start(self) -> None:
         here = self.place.directory
-        self._state.unlink(missing_ok=True)
+        for left in (self._state, here / "pid", here / "vrrp.pid"):  # after a power cut others may have these ids
+            left.unlink(missing_ok=True)
         write(here / "check.py", CHECK)
         write(here / "notify", f'#!/bin/sh\necho "$3" > {self._state}\n', 0o700)
         write(here / "keepalived.conf", self._settings())
