@@ -32,7 +32,7 @@ from pileus.lab import configure, hosts
 from pileus.lab import lab as labs
 from pileus.lab import layout as layouts
 from pileus.lab.addresses import front
-from tests.lab.rehearsal import ROOT, Rehearsal
+from tests.lab.rehearsal import ROOT, Rehearsal, until
 
 BOOT_EVERY_S = 1.0
 LIST_EVERY_S = 0.2
@@ -126,7 +126,8 @@ class SteadyLoad:
         entry = yaml.safe_load(home.clouds_file.read_text())["clouds"][configure.CLOUD]["auth"]
         ports = configure.api_ports(home.layout)
         roots = {api: f"http://{front(home.layout)}:{port}/{api}" for api, port in ports.items()}
-        self._settings = msgspec.json.encode({"password": entry["password"], "roots": roots})
+        count = len(home.layout.with_role("compute-agent"))
+        self._settings = msgspec.json.encode({"password": entry["password"], "roots": roots, "hosts": count})
         argv = [sys.executable, "-m", "tests.lab.steady_load"]
         self._argv = hosts.Host(home.directory, labs.ADMIN).enter(argv, only_net=True)
 
@@ -187,8 +188,8 @@ class _Asking:
 
     # -- the three commands ----------------------------------------------------------------------------------
 
-    def furnish(self) -> None:
-        """Image, flavor, network, and no quotas."""
+    def furnish(self, hosts: int) -> None:
+        """Image, flavor, network, and no quotas; then wait until so many hosts are offered."""
         api = self._api
         unlimited = dict.fromkeys(("instances", "cores", "ram"), -1)
         api.put(f"/compute/v2.1/os-quota-sets/{api.project_id}", {"quota_set": unlimited})
@@ -202,6 +203,13 @@ class _Asking:
         self._network = api.post("/network/v2.0/networks", {"network": {"name": NAME}})["network"]["id"]
         subnet = {"network_id": self._network, "ip_version": 4, "cidr": "10.99.0.0/16", "enable_dhcp": False}
         api.post("/network/v2.0/subnets", {"subnet": subnet})
+        until(lambda: self._offered() == hosts, f"{hosts} hosts that take servers")
+
+    def _offered(self) -> int:
+        api = self._api
+        providers = [one["uuid"] for one in api.get("/placement/resource_providers")["resource_providers"]]
+        paths = [f"/placement/resource_providers/{one}/inventories" for one in providers]
+        return sum(bool(api.get(path)["inventories"]) for path in paths)
 
     def begin(self) -> None:
         """Start to ask."""
@@ -350,7 +358,7 @@ def main() -> None:
 
     log_in()
     asking = _Asking(api, log_in)
-    asking.furnish()
+    asking.furnish(settings["hosts"])
     print("ready", flush=True)
     for line in sys.stdin:
         answer = getattr(asking, line.strip())()
