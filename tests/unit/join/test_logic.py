@@ -70,6 +70,7 @@ def test_a_host_of_agents_is_granted_what_its_roles_need_and_no_more() -> None:
     tables = {
         "bus": {"url": "amqp://u:p@mq"}, "database": DATABASES, "cache": {"servers": ["m"]}, "image": {"store": "file"},
         "network": {"tunnel_ip": "10.0.0.1", "l2_driver": "fake"}, "node": {"public_url": "https://c"},
+        "compute": {"agent": {"host_ip": "10.0.0.1"}},
     }
     given = sent(grant.configuration(granted, tables, cloud="c", region="R"))
     assert given == {

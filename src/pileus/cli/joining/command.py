@@ -96,6 +96,8 @@ def _tables(layout: Layout, bundle: rpc.Bundle, name: str, address: str) -> dict
         here["node"]["listen"] = address
     if any(role.startswith("network-") for process in processes for role in process["roles"]):
         here["network"] = {"tunnel_ip": address}
+    if any("compute-agent" in process["roles"] for process in processes):
+        here["compute"] = {"agent": {"host_ip": address}}
     merged = over(over(bundle.tables, here), layout.tables)
     merged["node"]["host"] = name  # which the certificate is for
     return merged

@@ -14,7 +14,7 @@ PROCESS = re.compile(r"([a-z0-9][a-z0-9-]{0,31})=([a-z0-9,-]+)(?::([0-9]{1,5}))?
 HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 CLOUD_TABLES = ("bus",)
 CONTROLLER_TABLES = ("database", "cache", "join")
-OWN_OPTIONS: dict[str, tuple[str, ...]] = {"network": ("tunnel_ip",)}
+OWN_OPTIONS = (("network", "tunnel_ip"), ("compute", "agent", "host_ip"))
 """Of the host that has them: not copied to another one."""
 FIXED_OPTIONS: dict[str, dict[str, Any]] = {"network": {"external_bridges": {}}}
 """Hosts that join are not the way out of the cloud, as a cloud's only host is by default."""
@@ -88,9 +88,19 @@ def configuration(grant: Grant, tables: Mapping[str, Any], *, cloud: str, region
         node["public_url"] = url
     wanted = (*CLOUD_TABLES, *grant.services, *(CONTROLLER_TABLES if grant.is_controller else ()))
     copied = {name: dict(tables[name]) for name in wanted if name in tables}
+    for path in OWN_OPTIONS:
+        copied = _without(copied, path)
     for name in grant.services:
-        left_out = OWN_OPTIONS.get(name, ())
-        table = {key: value for key, value in copied.get(name, {}).items() if key not in left_out}
-        if table := table | FIXED_OPTIONS.get(name, {}):
+        if table := copied.get(name, {}) | FIXED_OPTIONS.get(name, {}):
             copied[name] = table
     return {"node": node, **copied, "endpoints": grant.endpoints, "processes": msgspec.to_builtins(grant.processes)}
+
+
+def _without(tables: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    """The tables but for one option, and but for those that it leaves empty."""
+    name, *rest = path
+    kept = dict(tables)
+    inner = kept.pop(name, None)
+    if rest and inner is not None and (left := _without(inner, rest)):
+        kept[name] = left
+    return kept
