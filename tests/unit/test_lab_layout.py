@@ -20,6 +20,11 @@ def test_the_shipped_layouts_name_roles_that_exist() -> None:
         configure.refuse_unknown_roles(each)
 
 
+def test_beside_a_whole_cloud_there_may_be_machines_that_it_can_grow_onto() -> None:
+    found = layout.parse('about = "x"\n' + HOST + '[hosts.two]\nnics = ["management"]\ncloud = false\n', "file.toml")
+    assert found.with_role("compute-api") == ("one",)
+
+
 def test_no_two_hosts_share_an_address() -> None:
     for each in layout.shipped().values():
         own = [addresses.of_host(each, name, nic) for name, plan in each.hosts.items() for nic in plan.nics]
@@ -36,7 +41,8 @@ def test_no_two_hosts_share_an_address() -> None:
     ('[hosts.one]\nnics = ["management", "management"]\n', "two cards on one network"),
     (HOST + 'engines = ["postgresql"]\n', "Invalid enum value 'postgresql'"),
     (HOST + 'engines = ["mariadb", "galera"]\n', "not both"),
-    (HOST + '[hosts.two]\nnics = ["management"]\n', "is a whole cloud"),
+    (HOST + '[hosts.two]\nnics = ["management"]\n', "so two can only be with cloud = false"),
+    (HOST + "cloud = false\n" + '[hosts.two]\nnics = ["management"]\n', "host two is a whole cloud, so it"),
     (HOST + PROCESS, "need rabbitmq"),
     (HOST + 'engines = ["rabbitmq"]\n' + PROCESS, "need mariadb or galera"),
     (HOST + 'engines = ["rabbitmq", "galera"]\n' + PROCESS, "galera needs 3 members, not 1"),

@@ -138,8 +138,11 @@ def _host_fault(name: str, plan: HostPlan) -> str | None:
 
 def _cloud_fault(layout: Layout) -> str | None:
     whole = [name for name, plan in layout.hosts.items() if plan.is_whole_cloud]
-    if whole and len(layout.hosts) > 1:
-        return f"host {whole[0]} is a whole cloud (it has no processes), so there can be no other host"
+    others = [name for name, plan in layout.hosts.items() if plan.cloud and name not in whole[:1]]
+    if whole and others:
+        return f"host {whole[0]} is a whole cloud (it has no processes), so {others[0]} can only be with cloud = false"
+    if whole and whole[0] != next(iter(layout.hosts)):
+        return f"host {whole[0]} is a whole cloud, so it is the first host"
     for engine in SINGLE:
         if len(hosts := layout.with_engine(engine)) > 1:
             return f"{engine} runs on one host, not on {', '.join(hosts)}; several members are galera"
