@@ -102,24 +102,32 @@ def _prepared(plan: Plan, number: str, stack: contextlib.ExitStack) -> list[Copy
     if not buses.is_local(plan.new.tables) and plan.old.tables.get("bus") != plan.new.tables.get("bus"):
         asyncio.run(buses.probe(plan.new.node, plan.new.tables))
         print("The message broker can be used.", flush=True)
+    for part in plan.fresh:
+        _prepared_target(part, number, stack)
     return [_prepared_part(plan, part, number, stack) for part in plan.parts]
 
 
 def _prepared_part(plan: Plan, part: Part, number: str, stack: contextlib.ExitStack) -> Copying:
     source = part.open_source(plan.old)
     stack.callback(source.close)
+    target = _prepared_target(part, number, stack)
+    return Copying(source, target, part.tables, grows=part.grows)
+
+
+def _prepared_target(part: Part, number: str, stack: contextlib.ExitStack) -> Database:
     target = Database(part.url, name=part.name)
     stack.callback(target.close)
     try:
         target.engine.connect().close()  # once, and now: what is wrong with a URL shall be said at once
         target.backend.wait_until_ready()
-        move.claim(target, number, part.where)
+        if not db_plan.is_file(part.url):
+            move.claim(target, number, part.where)
         part.make_tables(target)
     except DBAPIError as error:
         reason = error.orig.args[-1] if error.orig is not None and error.orig.args else error
         raise ConfigError(f"[{SECTION}] {part.name}: {part.where} cannot be used: {reason}") from error
     print(f"{part.name}: {part.where} is ready.", flush=True)
-    return Copying(source, target, part.tables, grows=part.grows)
+    return target
 
 
 def _ahead(copyings: list[Copying]) -> None:

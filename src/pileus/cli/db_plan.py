@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +76,15 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """old, new: the cloud's layouts. content: of the new configuration file. place: where it goes. parts: databases
-    that are to be copied. is_switched: the new configuration is in force already, and only the rest remains."""
+    that are to be copied. fresh: those that only the new cloud has. is_switched: the new configuration is in force
+    already, and only the rest remains."""
 
     old: Layout
     new: Layout
     content: bytes
     place: Path
     parts: tuple[Part, ...]
+    fresh: tuple[Part, ...]
     is_switched: bool
 
     @property
@@ -109,7 +111,8 @@ def plan(old: Layout, wanted: Path, state_dir: str | None) -> Plan:
     if not parts and not is_switched and old.tables.get("bus") == new.tables.get("bus"):
         raise ConfigError(f"{wanted} names no database in [{SECTION}] and no other [bus]: there is nothing to move")
     return Plan(
-        old=old, new=new, content=wanted.read_bytes(), place=place, parts=parts, is_switched=is_switched
+        old=old, new=new, content=wanted.read_bytes(), place=place, parts=parts, fresh=tuple(_fresh(old, new)),
+        is_switched=is_switched,
     )  # fmt: skip
 
 
@@ -172,7 +175,7 @@ def _parts(old: Layout, new: Layout) -> list[Part]:
     for name, service in known.items():
         if before.get(name) == after.get(name):
             continue
-        if not _is_file(before.get(name)):
+        if not is_file(before.get(name)):
             raise ConfigError(f"[{SECTION}] {name} is in MariaDB already; a move goes from a file to MariaDB")
         if not str(after.get(name, "")).startswith(MARIADB_SCHEMES):
             raise ConfigError(f"[{SECTION}] {name}: a move goes to a URL that begins with {MARIADB_SCHEMES[0]}")
@@ -180,6 +183,16 @@ def _parts(old: Layout, new: Layout) -> list[Part]:
         parts.append(Part(name=name, service=service, file=file, url=after[name]))
     _refuse_shared_schemas(after)
     return parts
+
+
+def _fresh(old: Layout, new: Layout) -> Iterator[Part]:
+    """Databases of services that the old cloud does not run and the new one will: with a broker hosts may join."""
+    for service in discover():
+        was, will = (service.default_roles(alone=is_local(layout.tables)) for layout in (old, new))
+        if service.db and will and not was:
+            file = file_of(new.node, service.type)
+            url = new.tables.get(SECTION, {}).get(service.type) or f"sqlite:///{file}"
+            yield Part(name=service.type, service=service, file=file, url=url)
 
 
 def _refuse_shared_schemas(urls: dict[str, Any]) -> None:
@@ -191,5 +204,6 @@ def _refuse_shared_schemas(urls: dict[str, Any]) -> None:
         seen[place] = name
 
 
-def _is_file(url: object) -> bool:
+def is_file(url: object) -> bool:
+    """Whether a database's URL, or that there is none, means a file."""
     return not url or str(url).startswith("sqlite:")

@@ -23,8 +23,11 @@ from cloud import FAKE_DRIVERS, Cloud, free_port
 from engines.mariadb import MariaDB
 from engines.rabbitmq import RabbitMQ
 from pileus.kernel.config.writer import to_toml
+from pileus.kernel.process import secrets
 
 DATABASES = ("compute", "identity", "image", "network", "placement", "trace")
+FRESH = ("join",)
+"""Databases that only a cloud with a broker has."""
 COMMAND_TIMEOUT_S = 300.0
 POLL_S = 0.02
 
@@ -42,10 +45,10 @@ class MovingCloud(Cloud):
         self.url = f"http://127.0.0.1:{self.port}"
         self.http = requests.Session()
         self.mariadb = mariadb
-        self.schemas = {service: f"{self.name}_{service}" for service in DATABASES}
+        self.schemas = {service: f"{self.name}_{service}" for service in (*DATABASES, *FRESH)}
         urls = {service: mariadb.url(schema) for service, schema in self.schemas.items()}
         node = {"host": "moving-host", "cloud": self.name, "state_dir": str(self.state_dir), "port": self.port}
-        old = {"node": node, **tables}
+        old = {"node": node, "join": {"port": free_port()}, **tables}
         self.config.write_text("# the operator's words\n" + to_toml(old))
         self.wanted.write_text(to_toml({**old, "database": urls, "bus": {"url": broker.url}}))
         self.wanted.chmod(0o600)
@@ -89,7 +92,7 @@ class MovingCloud(Cloud):
 
     @property
     def admin_password(self) -> str:
-        return json.loads((self.state_dir / "secrets.json").read_text())["admin-password"]
+        return secrets.secret(self.state_dir, secrets.ADMIN_PASSWORD)
 
     def log(self) -> str:
         """The end of the cloud's log."""
