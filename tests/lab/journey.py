@@ -47,16 +47,17 @@ class Journey:
         lab.stock("security", "group", "rule", "create", "--protocol", "tcp", "--dst-port", "22", "open")
         lab.shell("admin", "sh", "-c", f"umask 77; openstack keypair create journey > {KEY}")
 
-    def boot(self, *names: str) -> None:
-        """Servers, each with a floating address, up to their first answer by ssh."""
+    def boot(self, *names: str, on: str | None = None) -> None:
+        """Servers, each with a floating address, up to their first answer by ssh. on: the host."""
         for name in names:
             made = self.lab.stock(
                 "server", "create", name, "--image", "guest", "--flavor", "nano", "--network", "inside",
                 "--security-group", "open", "--key-name", "journey",
+                *(() if on is None else ("--availability-zone", f"nova:{on}")),
             )
             self.servers[name] = made
         for name in names:
-            self.servers[name] = until(lambda name=name: self._ended(name), f"server {name}")
+            self.servers[name] = until(lambda name=name: self.ended(name), f"server {name}")
             floating = self.lab.stock("floating", "ip", "create", "outside")["floating_ip_address"]
             self.lab.do("server", "add", "floating", "ip", name, floating)
             self.addresses[name] = (self.servers[name]["addresses"]["inside"][0], floating)
@@ -106,7 +107,8 @@ class Journey:
         assert lab.stock("server", "list") == []
         assert lab.stock("network", "list") == []
 
-    def _ended(self, name: str) -> dict[str, Any] | None:
+    def ended(self, name: str) -> dict[str, Any] | None:
+        """A server once it is ACTIVE, None before."""
         found = self.lab.stock("server", "show", name)
         assert found["status"] != "ERROR", found.get("fault")
         return found if found["status"] == "ACTIVE" else None

@@ -19,7 +19,8 @@ import signal, sys, time, urllib.request
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 while True:
     try:
-        with urllib.request.urlopen(sys.argv[1], timeout=3) as answer:
+        asked = urllib.request.Request(sys.argv[1], headers={"X-Auth-Token": sys.argv[2]})
+        with urllib.request.urlopen(asked, timeout=3) as answer:
             answer.read()
         what = "ok"
     except Exception as error:
@@ -32,9 +33,9 @@ while True:
 class Outage:
     """A context manager. Afterwards `longest_s` (between two good answers) and `failures` (how many, by kind)."""
 
-    def __init__(self, lab: Rehearsal, url: str) -> None:
+    def __init__(self, lab: Rehearsal, url: str, token: str = "") -> None:
         host = hosts.Host(lab.labs / lab.name, ADMIN)
-        self._argv = host.enter([sys.executable, "-u", "-c", _SCRIPT, url])
+        self._argv = host.enter([sys.executable, "-u", "-c", _SCRIPT, url, token])
         self.longest_s = 0.0
         self.failures: dict[str, int] = {}
 

@@ -75,6 +75,11 @@ class Rehearsal:
         """A command of the stock client that answers nothing."""
         self.shell("admin", "openstack", *words)
 
+    def verify(self, host: str) -> None:
+        """`pileus verify` on a controller finds nothing. It cannot compare the other hosts, and says so."""
+        said = self.command("shell", host, "--", "pileus", "verify", check=False)
+        assert said.stdout.startswith("verify: nothing found"), said.stdout + said.stderr
+
     def disk(self, host: str) -> Path:
         """A host's disk."""
         return self.labs / self.name / "hosts" / host
