@@ -74,7 +74,8 @@ class Site:
 
     def tables(self, bus: str) -> dict[str, Any]:
         return {
-            "bus": {"url": bus}, "join": {"port": self.port}, "compute": {"agent": {"hypervisor": "fake"}},
+            "bus": {"url": bus}, "join": {"port": self.port},
+            "compute": {"agent": {"hypervisor": "fake", "host_ip": "192.0.2.1"}},
             "network": {"l2_driver": "fake", "tunnel_ip": "192.0.2.1"},
         }
 
@@ -144,6 +145,7 @@ def test_a_host_of_agents_gets_what_it_needs_and_nothing_that_opens_the_cloud(si
     }  # fmt: skip
     assert tables["processes"] == {"agents": {"roles": ["compute-agent", "network-l2"]}}
     assert tables["network"] == {"l2_driver": "fake", "external_bridges": {}, "tunnel_ip": "127.0.0.1"}
+    assert tables["compute"] == {"agent": {"hypervisor": "fake", "host_ip": "127.0.0.1"}}
     assert "database" not in tables
     assert tables["endpoints"].keys() == {"identity", "placement", "image", "network", "compute"}
     paths = [path for path in (*machine.state_dir.rglob("*"), machine.config) if path.is_file()]
