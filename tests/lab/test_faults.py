@@ -67,7 +67,7 @@ class Cloud:
 
     def writer(self) -> str:
         """The member of Galera that HAProxy has in use."""
-        proxy = engine_set.EngineSet(self.home).member(self.holder(), "haproxy")
+        proxy = engine_set.EngineSet(self.home).members[self.holder(), "haproxy"]
         assert isinstance(proxy, HAProxy)
         said = proxy.ask("show table database")
         number = re.search(r"server_id=(\d+)", said)
