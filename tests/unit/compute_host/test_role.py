@@ -94,3 +94,14 @@ async def test_a_node_runs_an_agent(tmp_path: Path) -> None:
     await again.bus.call(topic, DestroyServer(server_id=spec.server_id, generation=2))
     assert (await conductor.reported()).guests == ()
     await again.stop()
+
+
+async def test_a_report_that_nobody_takes_is_repeated_soon(tmp_path: Path) -> None:
+    """Its next one is an hour away, and until one is taken no server is placed on the host."""
+    tables = {"compute": {"agent": {"hypervisor": "fake", "report_interval_s": 3_600.0}}}
+    node = Node(NodeConfig(host="h1", state_dir=str(tmp_path)), [AGENT_ONLY], tables)
+    await node.start(serve=False)
+    await asyncio.sleep(0.5)
+    conductor = Conductor(node)
+    assert (await conductor.reported()).host == "h1"
+    await node.stop()

@@ -22,8 +22,9 @@ Rules both sides keep:
 
 Topics
     ``compute-agent@<host>``   calls to the agent of a host (`AGENT_CALLS`)
-    ``compute-conductor``      casts from agents to any one conductor: `HostReport` and `GuestEvent`; losing one
-                               costs time only, because the next report shows the same
+    ``compute-conductor``      from agents to any one conductor: calls with `HostReport`, repeated soon when nobody
+                               takes it, and casts of `GuestEvent`; losing one costs time only, because the next
+                               report shows the same
     ``compute-scheduler``      calls from conductors to any one scheduler: `SelectHosts`. It only answers, and claims
                                nothing, so that a question that is put twice, or to two of them, does no harm
 """
@@ -46,6 +47,7 @@ DESTROY_TIMEOUT_S: Final = 120.0
 QUERY_TIMEOUT_S: Final = 20.0
 
 HOST_REPORT_INTERVAL_S: Final = 20.0  # a host silent for several of these is down
+HOST_REPORT_TIMEOUT_S: Final = 30.0
 
 MAX_CONSOLE_LINES: Final = 10_000
 MAX_CONFIG_DRIVE_BYTES: Final = 48 * 2**20

@@ -3,12 +3,13 @@ guests that changed without having been asked to. Agents have no database; their
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import Any
 
 from pileus.kernel.db import Tx
-from pileus.kernel.errors import RemoteError, ServiceError
+from pileus.kernel.errors import ServiceError
 from pileus.kernel.process import Runtime
 from pileus.services.compute import states
 from pileus.services.compute.clients.placement import Inventory, PlacementClient
@@ -21,6 +22,8 @@ from pileus.services.compute.rpc import DESTROY_TIMEOUT_S, DestroyServer, GuestE
 log = logging.getLogger(__name__)
 
 WRITE_INVENTORY_AGAIN_S = 600.0
+OFFER_AGAIN_S = 2.0  # placement did not answer: until it has the inventory, nothing is placed on the host
+CATCH_UP_S = 60.0
 RESTING = {"running": states.ACTIVE, "stopped": states.STOPPED, "crashed": states.STOPPED}
 
 
@@ -31,38 +34,57 @@ class HostReports:
         self._rt = rt
         self._written: dict[str, tuple[float, dict[str, Inventory], str]] = {}
         self._seen: dict[str, dict[str, GuestSummary]] = {}
+        self._to_offer: dict[str, Hypervisor] = {}
+        self._leftovers: dict[tuple[str, str], GuestSummary] = {}
+        self._offering = rt.every(CATCH_UP_S, self._offer_all, name="compute inventories")
+        self._removing = rt.every(CATCH_UP_S, self._remove_leftovers, name="compute left-over guests")
 
     async def host_report(self, report: HostReport) -> None:
-        """A host is alive and has these resources and guests."""
+        """A host is alive and has these resources and guests. It is not kept waiting for what follows from that."""
         # A report is a moment old when it is read, and a flow may have ended meanwhile: what differs from the table
         # counts only when the report before said the same. Changes that are news come as events, at once.
         before = self._seen.get(report.host, {})
         steady = tuple(guest for guest in report.guests if before.get(guest.server_id) == guest)
         self._seen[report.host] = {guest.server_id: guest for guest in report.guests}
         hypervisor, leftovers = await self._rt.db.write(_take_in, report, steady)
-        await self._offer(hypervisor)
-        for guest in leftovers:
-            await self._remove(report.host, guest)
+        self._to_offer[report.host] = hypervisor
+        self._offering.ring()
+        if leftovers:
+            self._leftovers |= {(report.host, guest.server_id): guest for guest in leftovers}
+            self._removing.ring()
 
     async def guest_event(self, event: GuestEvent) -> None:
         """A guest changed by itself."""
         await self._rt.db.write(_guest_changed, event)
 
-    async def _offer(self, hypervisor: Hypervisor) -> None:
-        """Tell placement what the host has, when that changed (or was told long ago)."""
+    async def _offer_all(self) -> None:
+        for host, hypervisor in list(self._to_offer.items()):
+            if await self._offer(hypervisor) and self._to_offer[host] is hypervisor:
+                del self._to_offer[host]
+        if self._to_offer:
+            asyncio.get_running_loop().call_later(OFFER_AGAIN_S, self._offering.ring)
+
+    async def _offer(self, hypervisor: Hypervisor) -> bool:
+        """Tell placement what the host has, when that changed (or was told long ago). Whether it knows."""
         inventory = host_inventory.inventory_of(hypervisor.report, self._rt.config)
         name, now = hypervisor.report.hypervisor_hostname, time.monotonic()
         told = self._written.get(hypervisor.host)
         if told is not None and told[1:] == (inventory, name) and now - told[0] < WRITE_INVENTORY_AGAIN_S:
-            return
+            return True
         client = self._rt.get(PlacementClient)
         try:
             await client.ensure_provider(hypervisor.uuid, name)
             await client.set_inventory(hypervisor.uuid, inventory)
-        except ServiceError as error:  # the next report tries again
+        except ServiceError as error:
             log.warning("placement did not take the inventory of %s: %s", hypervisor.host, error.text)
-            return
+            return False
         self._written[hypervisor.host] = (now, inventory, name)
+        return True
+
+    async def _remove_leftovers(self) -> None:
+        while self._leftovers:
+            (host, _), guest = self._leftovers.popitem()
+            await self._remove(host, guest)
 
     async def _remove(self, host: str, guest: GuestSummary) -> None:
         """A guest of a server that was deleted, or moved, while this host did not answer."""
@@ -70,7 +92,7 @@ class HostReports:
         message = DestroyServer(server_id=guest.server_id, generation=guest.generation + 1)
         try:
             await ask(self._rt, host, message, timeout_s=DESTROY_TIMEOUT_S)
-        except (ServiceError, RemoteError) as error:
+        except ServiceError as error:
             log.warning("removing server %s from %s failed: %s", guest.server_id, host, error.text)
 
 

@@ -46,7 +46,7 @@ STOP_POLL_S: Final = 0.25
 
 Work = Callable[[], Awaitable[ServerReport]]
 Notify = Callable[[Message], Awaitable[None]]
-"""Sends a `GuestEvent` or `HostReport` to the conductor; may lose it."""
+"""Sends a `GuestEvent` to the conductor; may lose it."""
 
 _REPLANNED: Final = (  # hooks that a newer PrepareServer of an existing server runs again; disks are kept
     "image", "taps", "guest",

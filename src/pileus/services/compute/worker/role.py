@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pileus.kernel.bus.messages import Message
+from pileus.kernel.errors import ServiceError
 from pileus.services.compute.drivers.hypervisor.fake import FakeHypervisor
 from pileus.services.compute.drivers.hypervisor.interface import Hypervisor, HypervisorError
-from pileus.services.compute.rpc import AGENT_ROLE, CONDUCTOR_TOPIC, ImageRef, agent_topic
+from pileus.services.compute.rpc import AGENT_ROLE, CONDUCTOR_TOPIC, HOST_REPORT_TIMEOUT_S, ImageRef, agent_topic
 from pileus.services.compute.worker.agent import ComputeAgent
 from pileus.services.compute.worker.config import AgentConfig
 from pileus.services.compute.worker.hooks import BUILD_HOOKS, IMAGINED_HOOKS
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OPEN_RETRY_S: Final = 5.0
+REPORT_AGAIN_S: Final = 2.0
 TIDY_INTERVAL_S: Final = 30.0
 
 
@@ -68,16 +70,27 @@ async def _serve(rt: Runtime[Any], agent: ComputeAgent) -> None:
         rt.bus.listen(agent_topic(agent.host), agent.handlers())
         reconciliation = Reconciliation(agent)
 
-        async def report() -> None:
-            await agent.notify(await agent.reporter.report())
-
-        rt.every(agent.config.report_interval_s, report, name="compute host report")
+        rt.every(agent.config.report_interval_s, lambda: _report(rt, agent), name="compute host report")
         await _until_it_works("the guests cannot be seen", reconciliation.recover)
         rt.every(agent.config.reconcile_interval_s, reconciliation.run, name="compute reconciliation")
         rt.every(TIDY_INTERVAL_S, reconciliation.tidy, name="compute tidying")
         await asyncio.Event().wait()
     finally:
         await agent.close()
+
+
+async def _report(rt: Runtime[Any], agent: ComputeAgent) -> None:
+    """Until a conductor has taken it: after an outage no server is placed here before."""
+    level = logging.WARNING
+    while True:
+        try:
+            await rt.bus.call(CONDUCTOR_TOPIC, await agent.reporter.report(), timeout_s=HOST_REPORT_TIMEOUT_S)
+            return
+        except (ServiceError, TimeoutError) as error:
+            why = error.text if isinstance(error, ServiceError) else "no answer in time"
+            log.log(level, "no conductor takes this host's report: %s; tried again every %g s", why, REPORT_AGAIN_S)
+            level = logging.DEBUG
+            await asyncio.sleep(REPORT_AGAIN_S)
 
 
 async def _until_it_works(trouble: str, work: Callable[[], Awaitable[None]]) -> None:
