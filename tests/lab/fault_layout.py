@@ -10,7 +10,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from pileus.lab import configure
+from pileus.kernel.config.writer import to_toml
 from pileus.lab.layout import SHIPPED
 
 CONTROLLERS = ("controller1", "controller2", "controller3")
@@ -30,5 +30,5 @@ def write(directory: Path) -> Path:
             plan["processes"]["scheduler"] = {"roles": [SCHEDULER]}
     file = directory / "faults.toml"
     file.write_text('about = "Three controllers and three hosts whose guests are remembered."\n'
-                    + configure.toml({"hosts": hosts}))
+                    + to_toml({"hosts": hosts}))
     return file

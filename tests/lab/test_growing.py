@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import pytest
 
+from pileus.kernel.config.writer import to_toml
 from pileus.lab import configure, engine_set, kernel_view
 from pileus.lab.hosts import Host
 from pileus.lab.kernel_view import Seen
@@ -94,7 +95,7 @@ def moves_to_engines(lab: Rehearsal) -> None:
         "bus": {"url": where.bus[0]},
     }
     wanted = config.with_name("new.toml")
-    wanted.write_text(configure.toml(new))
+    wanted.write_text(to_toml(new))
     wanted.chmod(0o600)
     token = lab.stock("token", "issue")["id"]
     with Outage(lab, f"{CLOUD}/compute/v2.1/servers", token) as outage, Writes(lab, token) as writes:
