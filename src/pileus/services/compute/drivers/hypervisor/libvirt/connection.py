@@ -95,7 +95,9 @@ class LibvirtConnection:
         """In a thread of the pool: `work` with the thread's connection."""
         own = self._own
         try:
-            if own.connection is None or own.number != number:
+            if own.number != number:
+                own.connection = None
+            if own.connection is None:
                 own.connection, own.number = libvirt.open(self._uri), number
             return work(own.connection)
         except libvirt.libvirtError as error:
