@@ -24,8 +24,8 @@ from pileus.kernel.process.buses import is_local
 from pileus.kernel.process.databases import SECTION, open_database
 from pileus.services import discover
 
-DEADLINE_S = 5.0
-"""For all engines together: what has not answered by then is not waited for."""
+DEADLINE_S = 8.0
+"""For all engines together: what has not answered by then is not waited for. A slow machine needs time besides."""
 BROKER_TIMEOUT_S = 4.0
 
 
