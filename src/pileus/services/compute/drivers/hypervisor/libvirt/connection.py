@@ -1,8 +1,8 @@
 """Connections to libvirtd: made when they are needed, made again when they were lost, asked with deadlines.
 
-Each thread that makes calls has a connection of its own. On one that they share, libvirt's client (before 10.0) can
-miss that another thread has a call to send; it is then sent only when some earlier call is answered, and beside a
-guest whose emulator hangs that is never. Nor do calls of one thread count against what libvirtd grants another.
+Each thread that makes calls has a connection of its own: libvirtd takes no more than five requests of one connection
+at a time (unless it is told otherwise), whoever hangs, and libvirt's client (before 10.0) can leave the call of one
+thread unsent until that of another on the same connection is answered.
 
 A libvirtd that hangs is found out by the first call that misses its deadline. From then on calls fail at once, until
 one single question that was left waiting is answered: neither time nor threads are spent on a daemon that is silent,
@@ -68,9 +68,11 @@ class LibvirtConnection:
         self._silent_since: float | None = None
         libvirt.registerErrorHandler(lambda _context, _error: None, None)  # errors are raised; not printed as well
 
-    async def call(self, what: str, work: Callable[[libvirt.virConnect], T], timeout_s: float = CALL_TIMEOUT_S) -> T:
+    async def call(
+        self, what: str, work: Callable[[libvirt.virConnect], T], timeout_s: float | None = CALL_TIMEOUT_S
+    ) -> T:
         """Run `work` with a live connection; once more on a new one if it was lost (all our calls may be
-        repeated)."""
+        repeated). timeout_s: None for a call that says nothing about the daemon when it takes long."""
         for last_try in (False, True):
             current = await self.connect()
             number = self._number

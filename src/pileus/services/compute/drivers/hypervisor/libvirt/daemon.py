@@ -34,7 +34,10 @@ group = "root"
 security_driver = "none"
 stdio_handler = "file"
 """
-MAX_WORKERS: Final = 120  # calls about guests whose monitors hang stay under way for long
+# Calls about guests whose monitors hang stay under way for long. When all workers are busy libvirtd can fail to start
+# another (it subtracts unsigned numbers), so there are many from the start.
+MIN_WORKERS: Final = 32
+MAX_WORKERS: Final = 120
 _LIBVIRTD_CONF: Final = """\
 listen_tls = 0
 listen_tcp = 0
@@ -43,7 +46,8 @@ auth_unix_rw = "none"
 unix_sock_ro_perms = "0700"
 unix_sock_rw_perms = "0700"
 host_uuid = "{host_uuid}"
-max_workers = {workers}
+min_workers = {min_workers}
+max_workers = {max_workers}
 log_outputs = "3:file:{log_file}"
 """
 # The mount must happen inside the new namespace, hence a constant three-step script; its arguments are only
@@ -97,7 +101,7 @@ class LibvirtDaemon:
         self._etc.mkdir(exist_ok=True)
         settings = _LIBVIRTD_CONF.format(
             host_uuid=_kept_uuid(self._directory / "host_uuid"), log_file=self._directory / "libvirtd.log",
-            workers=MAX_WORKERS,
+            min_workers=MIN_WORKERS, max_workers=MAX_WORKERS,
         )
         (self._etc / "libvirtd.conf").write_text(settings)
         (self._etc / "qemu.conf").write_text(_QEMU_CONF)

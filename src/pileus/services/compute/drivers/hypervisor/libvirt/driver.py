@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import xml.etree.ElementTree as ET
@@ -18,6 +19,7 @@ from pileus.services.compute.drivers.hypervisor.interface import (
     GuestState,
     HostFacts,
     HypervisorError,
+    HypervisorTimeout,
     instance_name,
 )
 from pileus.services.compute.drivers.hypervisor.libvirt import domain_xml, kvm_probe
@@ -31,6 +33,9 @@ T = TypeVar("T")
 URI: Final = "qemu:///system"
 FIRST_ANSWER_TIMEOUT_S: Final = 120.0  # a fresh libvirtd runs every emulator to learn what it can do
 BUTTON_TIMEOUT_S: Final = 10.0
+BUTTONS_AT_ONCE: Final = 3
+"""As many calls may hang at emulators that do not listen. A libvirtd has five workers to begin with; when all of them
+hang it can fail to start another, though it may have more, and then serves nobody until one comes back."""
 DEFINE_TIMEOUT_S: Final = 60.0  # libvirtd may run the emulator again, to see what it can do
 START_TIMEOUT_S: Final = 60.0
 LIST_TIMEOUT_S: Final = 45.0  # a guest that is being ended by force cannot be looked at meanwhile
@@ -66,6 +71,8 @@ class LibvirtHypervisor:
         self._call = self._connection.call
         self._acceleration = Acceleration("none", "not probed yet")
         self._facts: HostFacts | None = None
+        self._buttons = asyncio.Semaphore(BUTTONS_AT_ONCE)
+        self._pressing: set[asyncio.Task[None]] = set()
 
     # -- connection ------------------------------------------------------------------------------------------
 
@@ -78,6 +85,8 @@ class LibvirtHypervisor:
         await self.host_facts()
 
     async def close(self) -> None:
+        for pressing in self._pressing:
+            pressing.cancel()
         await self._connection.close()
 
     async def stop_daemon(self) -> bool:
@@ -141,7 +150,25 @@ class LibvirtHypervisor:
             if domain.isActive():
                 _unless_inactive(lambda: domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
 
-        await self._on_guest("power button", server_id, press, BUTTON_TIMEOUT_S)
+        try:
+            async with asyncio.timeout(BUTTON_TIMEOUT_S):
+                await self._buttons.acquire()
+        except TimeoutError:
+            raise HypervisorTimeout(f"power button {server_id}: those of {BUTTONS_AT_ONCE} others hang") from None
+        pressing = asyncio.create_task(self._on_guest("power button", server_id, press, None))
+        self._pressing.add(pressing)
+        pressing.add_done_callback(self._pressed)
+        await asyncio.wait({pressing}, timeout=BUTTON_TIMEOUT_S)
+        if not pressing.done():
+            raise HypervisorTimeout(f"power button {server_id}: no answer within {BUTTON_TIMEOUT_S:g} s")
+        pressing.result()
+
+    def _pressed(self, pressing: asyncio.Task[None]) -> None:
+        """The call has come back, whether somebody still waits for it or not."""
+        self._pressing.discard(pressing)
+        self._buttons.release()
+        if not pressing.cancelled():
+            pressing.exception()
 
     async def power_off(self, server_id: str) -> None:
         await self._on_guest("power off", server_id, _destroy, POWER_OFF_TIMEOUT_S)
@@ -180,8 +207,9 @@ class LibvirtHypervisor:
         return await self._call("list", read, LIST_TIMEOUT_S)
 
     async def _on_guest(
-        self, what: str, server_id: str, work: Callable[[libvirt.virDomain], T], timeout_s: float = CALL_TIMEOUT_S
-    ) -> T:
+        self, what: str, server_id: str, work: Callable[[libvirt.virDomain], T],
+        timeout_s: float | None = CALL_TIMEOUT_S,
+    ) -> T:  # fmt: skip
         def run(conn: libvirt.virConnect) -> T:
             domain = conn.lookupByUUIDString(server_id)
             self._own(domain)
