@@ -30,7 +30,8 @@ async def plug(
 ) -> tuple[Vif, ...]:
     """All ports of a new server. Run again, it finds those that it has made already; `first`: there cannot be any."""
     client = rt.get(NetworkClient)
-    made = [] if first or not nics else await ports_of(client, server)
+    given = {nic.port_id for nic in nics}
+    made = [] if first or not nics else [port for port in await ports_of(client, server) if port.id not in given]
     vifs = []
     for nic in nics:
         if nic.port_id is not None:
