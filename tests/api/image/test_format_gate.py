@@ -80,6 +80,14 @@ def test_content_must_be_what_was_declared(cloud: Cloud, ann: Tenant, tmp_path: 
     refused(cloud, ann, b"", "qcow2", "declared as")
 
 
+def size_of(file: Path) -> int:
+    """0 for one that has just been given up."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def test_hostile_content_is_cut_off_early(cloud: Cloud, ann: Tenant, tmp_path: Path) -> None:
     """The header decides: what follows is not taken in."""
     head = qemu_image(tmp_path / "disk", "qcow2", "-u", "-F", "raw", "-b", "/etc/passwd")
@@ -90,7 +98,7 @@ def test_hostile_content_is_cut_off_early(cloud: Cloud, ann: Tenant, tmp_path: P
         yield head.ljust(MIB, b"\0")
         for _ in range(30):
             yield bytes(MIB)
-            assert sum(file.stat().st_size for file in set(stored_files(cloud)) - set(before)) <= 4 * MIB
+            assert sum(size_of(file) for file in set(stored_files(cloud)) - set(before)) <= 4 * MIB
 
     assert upload(cloud, ann.token, image["id"], stream()).status_code == 415
     assert stored_files(cloud) == before
