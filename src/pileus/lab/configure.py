@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from pileus.kernel.config import ConfigError
+from pileus.kernel.config import ConfigError, over
 from pileus.kernel.config.writer import to_toml
 from pileus.kernel.process import secrets
 from pileus.kernel.process.manifest import Role
@@ -71,16 +71,7 @@ def pileus_toml(layout: Layout, host: str, *, cloud: str, engines: Engines) -> s
             tables["database"] = {name: engines.database.format(service=name) for name in schemas()}
             if engines.caches:
                 tables["cache"] = {"servers": list(engines.caches)}
-    return to_toml(_over(tables, plan.tables))
-
-
-def _over(tables: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Both; where both say something, what `more` says. Tables within tables likewise."""
-    result = dict(tables)
-    for name, value in more.items():
-        before = result.get(name)
-        result[name] = _over(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
-    return result
+    return to_toml(over(tables, plan.tables))
 
 
 def schemas() -> tuple[str, ...]:

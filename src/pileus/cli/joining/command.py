@@ -7,7 +7,6 @@ import binascii
 import getpass
 import socket
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pileus.cli.joining import controller
 from pileus.cli.joining.controller import NotJoined
 from pileus.cli.joining.membership import AUTHORITY, CERTIFICATE, HostFiles, Membership
 from pileus.cli.layout import SYSTEM_CONFIG, Layout
+from pileus.kernel.config import over
 from pileus.kernel.config.writer import to_toml
 from pileus.kernel.process import secrets
 from pileus.kernel.process.state_dir import make_state_dir
@@ -100,13 +100,4 @@ def _tables(layout: Layout, bundle: rpc.Bundle, name: str, address: str) -> dict
         here["compute"] = {"agent": {"host_ip": address}}
     merged = over(over(bundle.tables, here), layout.tables)
     merged["node"]["host"] = name  # which the certificate is for
-    return merged
-
-
-def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Two configurations as one: what `above` says counts, table by table."""
-    merged = dict(below)
-    for key, value in above.items():
-        under = merged.get(key)
-        merged[key] = over(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
     return merged

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -86,3 +87,12 @@ def section(tables: dict[str, Any], name: str, kind: type[T]) -> T:
         return msgspec.convert(tables.get(name, {}), kind)
     except msgspec.ValidationError as error:
         raise ConfigError(f"[{name}] {error}") from error
+
+
+def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two configurations as one: what `above` says counts, table by table."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = over(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return merged

@@ -13,9 +13,8 @@ from pileus.kernel.bus import Bus
 from pileus.kernel.db import Database, Tx
 from pileus.kernel.process.manifest import Service
 from pileus.verify import hosts
-from pileus.verify.evidence import compute, dhcp, disks, flows, guests, identity, image, kernel, network, placement
+from pileus.verify.evidence import compute, flows, identity, image, network, placement
 from pileus.verify.evidence import host as this_host
-from pileus.verify.evidence import secrecy as secrets
 from pileus.verify.evidence.host import FAILURES, HostRecords, Problem, attempt, words_of
 from pileus.verify.installation import CouldNotLook, Installation
 
@@ -24,7 +23,7 @@ HOST_PARTS = frozenset({*this_host.PARTS, "desired"})
 AT_ONCE = 8  # hosts that are looked at at the same time
 
 
-class Evidence(msgspec.Struct, kw_only=True):
+class Evidence(HostRecords, kw_only=True):
     """One look, at the cloud and at one of its hosts. A part that could not be read, or does not exist with these
     drivers, is None.
 
@@ -35,28 +34,18 @@ class Evidence(msgspec.Struct, kw_only=True):
     at: datetime
     host: str
     cloud: str
-    problems: list[Problem] = []
     compute: compute.ComputeRecords | None = None
     placement: placement.PlacementRecords | None = None
     identity: identity.IdentityRecords | None = None
     image: image.ImageRecords | None = None
     network: network.NetworkRecords | None = None
     desired: network.DesiredHost | None = None
-    flows: list[flows.FlowRecord] = []
-    flows_read: set[str] = set()
-    busy: set[str] = set()
-    kernel: kernel.KernelRecords | None = None
-    dhcp: dict[str, dhcp.DhcpRecord] | None = None
-    guests: dict[str, guests.GuestRecord] | None = None
-    processes: dict[str, int] | None = None
-    disks: disks.DiskRecords | None = None
-    objects: dict[str, disks.ObjectRecord] | None = None
-    leaks: tuple[secrets.LeakRecord, ...] | None = None
-    exposed: tuple[secrets.ExposedRecord, ...] | None = None
-    physical_networks: dict[str, str] = {}
+    flows: list[flows.FlowRecord] = msgspec.field(default_factory=list)
+    flows_read: set[str] = msgspec.field(default_factory=set)
+    busy: set[str] = msgspec.field(default_factory=set)
     upload_stale_s: float = 0.0
     has_real_disks: bool = False
-    elsewhere: list[Evidence] = []
+    elsewhere: list[Evidence] = msgspec.field(default_factory=list)
 
     def has(self, part: str) -> bool:
         """Whether a part was read."""
